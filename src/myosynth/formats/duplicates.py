@@ -1,0 +1,94 @@
+"""Recordings that are copies of one another, found in one pass."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from myosynth.recordings import FloatArray, Recording
+
+__all__ = ["DuplicateFinder", "find_duplicates"]
+
+_BIN_S = 0.02
+_MAX_BINS = 3000  # one minute tells; what is kept of a recording stays small
+_MIN_BINS = 100
+_CORRELATION = 0.99
+_MICROVOLT = 1e-6
+
+
+@dataclass(frozen=True)
+class _Print:
+    name: str
+    digest: str
+    shape: FloatArray  # (n_channels, n_bins) log RMS per bin, each channel standardised
+
+
+class DuplicateFinder:
+    """Compares each recording with all earlier ones; keeps a small print of each.
+
+    Two recordings count as copies if their samples, rounded to 1 µV, are the same, or if their
+    log RMS in bins of 20 ms (first minute) correlates with r ≥ 0.99 at the best lag, which a change
+    of gain, offset, start, rate or a little noise does not hide.
+    """
+
+    def __init__(self) -> None:
+        self._prints: list[_Print] = []
+        self.pairs: list[tuple[str, str]] = []
+
+    def add(self, recording: Recording) -> str:
+        """Note a recording; return the name of the earlier one that it copies, or an empty text."""
+        new = _print_of(recording)
+        first = next((old.name for old in self._prints if _is_copy(old, new)), "")
+        if first:
+            self.pairs.append((first, new.name))
+        else:
+            self._prints.append(new)
+        return first
+
+
+def find_duplicates(recordings: Iterable[Recording]) -> list[tuple[str, str]]:
+    """Pairs of names (original, copy) among `recordings`, which are read once, one at a time."""
+    finder = DuplicateFinder()
+    for recording in recordings:
+        finder.add(recording)
+    return finder.pairs
+
+
+def _print_of(recording: Recording) -> _Print:
+    n_times = min(recording.n_times, int(_MAX_BINS * _BIN_S * recording.fs) + 1)
+    samples = np.nan_to_num(np.asarray(recording.data[:, :n_times], dtype=np.float64))
+    rounded = np.rint(samples / _MICROVOLT).astype(np.int64)
+    digest = hashlib.sha256(repr((recording.n_times, rounded.shape)).encode() + rounded.tobytes())
+    edges = (np.arange(int(n_times / recording.fs / _BIN_S) + 1) * _BIN_S * recording.fs).astype(
+        int
+    )
+    if len(edges) < 2 or edges[1] == 0:
+        return _Print(recording.name, digest.hexdigest(), np.empty((recording.n_channels, 0)))
+    centred = samples - samples.mean(axis=1, keepdims=True)
+    power = np.add.reduceat(centred[:, : edges[-1]] ** 2, edges[:-1], axis=1) / np.diff(edges)
+    floor = 1e-6 * power.mean(axis=1, keepdims=True) + np.finfo(float).tiny
+    return _Print(recording.name, digest.hexdigest(), _standardised(np.log(power + floor)))
+
+
+def _standardised(rows: FloatArray) -> FloatArray:
+    spread = rows.std(axis=1, keepdims=True)
+    return np.asarray((rows - rows.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1))
+
+
+def _is_copy(old: _Print, new: _Print) -> bool:
+    if old.digest == new.digest:
+        return True
+    a, b = old.shape, new.shape
+    if len(a) != len(b) or min(a.shape[1], b.shape[1]) < _MIN_BINS:
+        return False
+    size = 1 << int(a.shape[1] + b.shape[1] - 1).bit_length()
+    spectrum = np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size))
+    lag = int(np.argmax(np.fft.irfft(spectrum, size).sum(axis=0)))
+    lag -= size if lag > size // 2 else 0
+    n = min(a.shape[1] - max(0, lag), b.shape[1] + min(0, lag))
+    if n < max(_MIN_BINS, min(a.shape[1], b.shape[1]) // 2):
+        return False
+    one = _standardised(a[:, max(0, lag) :][:, :n])
+    two = _standardised(b[:, max(0, -lag) :][:, :n])
+    return float((one * two).mean()) >= _CORRELATION

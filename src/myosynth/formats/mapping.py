@@ -1,0 +1,162 @@
+"""Mapping files: what a delimited text file does not say about itself, said once in YAML."""
+
+import difflib
+from collections.abc import Mapping as AnyMapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from myosynth.errors import ConfigError
+
+__all__ = ["Column", "TextMapping", "load_mapping", "shipped_mappings"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(_Strict):
+    """One column that holds EMG; columns that are not listed are ignored.
+
+    Parameters
+    ----------
+    column : int or str
+        Position, counted from 1, or the name in the header line.
+    channel, muscle : str
+        Channel name and the muscle below it.
+    unit : str
+        V, mV, uV or nV.
+    scale : float
+        Units per number in the file, for example 0.75 where a count is 0.75 µV.
+    """
+
+    column: int | str
+    channel: str
+    muscle: str = ""
+    unit: str
+    scale: float = 1.0
+
+
+class TextMapping(_Strict):
+    """How to read the delimited text files of one source.
+
+    Parameters
+    ----------
+    name, licence, authors, source_datasets
+        For the dataset that an import makes.
+    files : str
+        Which files below the folder are recordings, as a glob pattern.
+    delimiter : {"tab", "comma", "semicolon", "space"}
+        ``space`` is any run of white space.
+    encoding : str
+        Python's name of the text encoding.
+    decimal : {".", ","}
+        The decimal sign.
+    header_lines : int, optional
+        Lines above the first line of samples. Without it, that is the first line with a number in
+        every listed column.
+    fs : float, optional
+        Sampling rate in Hz; may be given on reading instead.
+    columns : list of Column
+        The EMG columns.
+    clip_limit : float, optional
+        Absolute number in the file at which the device saturates; samples there are marked
+        ``BAD_clipped``.
+    path : str
+        Regular expression searched in the file's path (with ``/``). Its named groups fill
+        `subject`, `session`, `task` and `run`; all of them go to the metadata.
+    subject, session, task, run : str
+        Texts in which ``{name}`` stands for the named group.
+    tasks : mapping of str to str
+        Names of tasks by what the pattern found; where given, a task not in it is an error.
+    values : mapping of str to mapping
+        By group name, the meaning of what the pattern found, for the metadata.
+    sidecar : mapping
+        BIDS fields that are known of every recording (``Manufacturer``, …).
+    """
+
+    name: str = ""
+    licence: str = "n/a"
+    authors: list[str] = []
+    source_datasets: list[dict[str, str]] = []
+    files: str = "**/*.txt"
+    delimiter: Literal["tab", "comma", "semicolon", "space"]
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
+    header_lines: int | None = Field(default=None, ge=0)
+    fs: float | None = Field(default=None, gt=0)
+    columns: list[Column] = Field(min_length=1)
+    clip_limit: float | None = Field(default=None, gt=0)
+    path: str
+    subject: str = "{subject}"
+    session: str = ""
+    task: str = "{task}"
+    run: str = ""
+    tasks: dict[str, str] = {}
+    values: dict[str, dict[str, str]] = {}
+    sidecar: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _unique_channels(self) -> Self:
+        names = [column.channel for column in self.columns]
+        if len(set(names)) < len(names):
+            raise ValueError(f"channel names must be unique, got {names}")
+        if any(isinstance(c.column, int) and c.column < 1 for c in self.columns):
+            raise ValueError("columns are counted from 1")
+        return self
+
+
+def shipped_mappings() -> list[str]:
+    """Names of the mappings that come with the package."""
+    folder = files("myosynth.formats") / "mappings"
+    return sorted(each.name[:-5] for each in folder.iterdir() if each.name.endswith(".yaml"))
+
+
+def load_mapping(mapping: "str | Path | TextMapping") -> TextMapping:
+    """Read a mapping file.
+
+    Parameters
+    ----------
+    mapping : str or path
+        Name of a shipped mapping (`shipped_mappings`) or a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If it does not exist, is not YAML, or holds an unknown key or a wrong value.
+    """
+    if isinstance(mapping, TextMapping):
+        return mapping
+    if str(mapping) in shipped_mappings():
+        text = (files("myosynth.formats") / "mappings" / f"{mapping}.yaml").read_text("utf-8")
+    else:
+        try:
+            text = Path(mapping).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"mapping {str(mapping)!r} is neither a readable YAML file nor one of those shipped: "
+                f"{', '.join(shipped_mappings())}"
+            ) from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"mapping {mapping} is not valid YAML: {error}") from error
+    if not isinstance(content, AnyMapping):
+        raise ConfigError(f"mapping {mapping} must hold keys and values, such as 'fs: 1000'")
+    try:
+        return TextMapping.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"mapping {mapping}: {_sentence(error)}") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where or 'mapping'}: {first['msg']}"
+    model = Column if first["loc"][0] == "columns" else TextMapping
+    near = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, n=1, cutoff=0.0)
+    return f"unknown key {where!r}; the nearest is {near[0]!r}"

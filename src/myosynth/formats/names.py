@@ -1,0 +1,72 @@
+"""Names and units that files carry: BIDS entities in file names, SI-prefixed volts."""
+
+import re
+from pathlib import Path
+
+from myosynth.errors import FormatError, InputError
+
+__all__ = ["bids_label", "entities", "natural_key", "volts_per_unit"]
+
+_VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
+_SPELLINGS = {
+    **{name.lower(): name for name in _VOLTS},
+    "volt": "V",
+    "volts": "V",
+    "millivolt": "mV",
+    "millivolts": "mV",
+    "microvolt": "uV",
+    "microvolts": "uV",
+}
+_ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([^_.]+)")
+
+
+def volts_per_unit(unit: str, where: str) -> float:
+    """Volts in one `unit` (V, mV, uV, µV, nV, or the word in full).
+
+    Parameters
+    ----------
+    unit : str
+        As written in the file. Both signs for micro (U+00B5, U+03BC) are read.
+    where : str
+        The file and channel, for the message.
+
+    Raises
+    ------
+    FormatError
+        If it is empty or is not a unit of voltage: a unit is asked for, never guessed.
+    """
+    # MV is megavolt: it cannot come from a muscle, and must not be taken for mV
+    plain = unit.strip().replace("µ", "u").replace("μ", "u")
+    name = _SPELLINGS.get(plain.lower())
+    if name is None or (plain[:1] == "M" and name == "mV" and plain != "MILLIVOLTS"):
+        said = f"unit {unit.strip()!r} is not a voltage" if unit.strip() else "no unit is given"
+        raise FormatError(
+            f"{where}: {said}; state V, mV, uV or nV (in channels.tsv for BIDS, in the mapping "
+            "file for text, as unit= for a single EDF or BDF file), or leave the channel out"
+        )
+    return _VOLTS[name]
+
+
+def entities(path: str | Path) -> dict[str, str]:
+    """The BIDS entities in a file's name, for example ``{"sub": "01", "task": "pull"}``."""
+    return dict(_ENTITY.findall(Path(path).name.split(".")[0]))
+
+
+def bids_label(text: str, what: str) -> str:
+    """`text` as a BIDS label: letters and digits only, words joined in camel case.
+
+    Raises
+    ------
+    InputError
+        If nothing is left.
+    """
+    words: list[str] = re.findall(r"[A-Za-z0-9]+", text)
+    if not words:
+        raise InputError(f"{what} {text!r} holds no letter or digit, so it cannot name a BIDS file")
+    return words[0] + "".join(word[:1].upper() + word[1:] for word in words[1:])
+
+
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """Sort key by which ``sub2`` comes before ``sub10``."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
