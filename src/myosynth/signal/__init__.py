@@ -1,0 +1,1 @@
+"""Filters, segmentation, splitting and features of EMG: numpy and scipy only."""
