@@ -87,6 +87,12 @@ def test_resampling_any_rate_to_any_other(fs: float, target: float, n_times: int
     assert np.max(np.abs(error)) < 2e-3
 
 
+def test_sinc_way_is_exact_to_1e_4() -> None:
+    out = resample(sine(93.7), FS, 1111.111)
+    expected = np.sin(2 * np.pi * 93.7 * np.arange(len(out)) / 1111.111)
+    assert np.max(np.abs(out - expected)[200:-200]) < 1e-4
+
+
 def test_resampling_does_not_alias() -> None:
     for target in (1000.0, 1111.111):  # the polyphase and the sinc way
         assert gain_db(sine(900.0), np.resize(resample(sine(900.0), FS, target), 16000)) < -50

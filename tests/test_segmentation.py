@@ -71,6 +71,7 @@ def test_nan_and_flat_segments_are_rejected_and_counted() -> None:
     data = np.array(recording().load())
     data[0, 50] = np.nan
     data[1, 600:1500] = 0.02  # a dead channel, not at zero
+    data[1, 600:1500:2] += 4e-9  # what a filter rings on with
     segments, counts = segment_recording(recording(data=data), overlap=0.0)
     assert counts == {"kept": 6, "nan": 1, "flat": 3, "clipped": 0, "too_short": 0}
     assert segments.start_s.tolist() == [3.0, 15.0, 18.0, 21.0, 24.0, 27.0]

@@ -108,6 +108,13 @@ def test_copies_stay_on_one_side(seed: int) -> None:
     assert plan.parts[copies[0][0]] == plan.parts[copies[0][1]]
 
 
+def test_copies_follow_the_first_name_whatever_the_order() -> None:
+    rows = [row("1", "pull", run="1"), row("1", "pull", run="2")]
+    rows.append(RecordingRow("z", "0", "", "", (("pull", 0.0, 60.0),)))  # sorted first by subject
+    plan = assign_splits(rows, duplicates=[("z", rows[1].name)], unseen_share=0.0)
+    assert plan.parts["z"] == plan.parts[rows[1].name] == [("holdout", 0.0, 60.0)]
+
+
 def test_every_task_is_trained_on_where_that_is_possible() -> None:
     rows = [row(f"{i}", "squat" if i < 2 else "pull") for i in range(8)]
     for seed in range(10):
