@@ -119,14 +119,14 @@ def segment_psd(signals: FloatArray, fs: float) -> tuple[Array, Array]:
     Source: Welch (1967), doi:10.1109/TAU.1967.1161901.
     """
     n_times = signals.shape[-1]
-    n_fft = min(next_fast_len(round(0.25 * fs)), n_times)
+    n_fft = min(2 * next_fast_len(round(0.125 * fs)), n_times // 2 * 2)  # always even
     hop = max(1, n_fft // 2)
     window = np.hanning(n_fft + 2)[1:-1]
     frames = np.lib.stride_tricks.sliding_window_view(signals, n_fft, axis=-1)[..., ::hop, :]
     centred = frames - frames.mean(axis=-1, keepdims=True, dtype=np.float64)
     spectrum = rfft(centred * window, axis=-1)
     psd = np.mean(spectrum.real**2 + spectrum.imag**2, axis=-2) / (fs * np.sum(window**2))
-    psd[..., 1 : (n_fft + 1) // 2] *= 2
+    psd[..., 1:-1] *= 2
     return rfftfreq(n_fft, 1 / fs), psd
 
 

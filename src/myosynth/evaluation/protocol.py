@@ -1,0 +1,560 @@
+"""The evaluation protocol: every metric per task, between the floors that real people set.
+
+For each task and metric
+- value: synthetic against the real holdout, so that copying the train split earns nothing;
+- floor_same: real train against real holdout (same subjects, other recordings);
+- floor_new: real against real after a random split by subject, mean of `n_repeats`;
+- z = (value − floor_same) / (floor_new − floor_same): 0 = as near as more recordings of the same
+  people, 1 = as far off as other people.
+All of them compare samples of one size n, the largest that every comparison of the task can give:
+between two samples of the same distribution a distance falls with n, a classifier's success rises
+with n, and unequal sizes would set value and floors on different axes.
+z is not given where floor_new is not clearly worse than floor_same, that is where more than one in
+ten of the splits by subject comes out no worse than floor_same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myosynth.errors import InputError
+from myosynth.evaluation import findings as judge
+from myosynth.evaluation.fidelity import (
+    METRICS,
+    Comparison,
+    Key,
+    Sample,
+    Scale,
+    compare,
+    describe,
+    effort_response,
+)
+from myosynth.evaluation.scores import Finding, Scores, make_row
+from myosynth.evaluation.surrogates import SURROGATES, jittered, magnitude_warped
+from myosynth.evaluation.utility import (
+    Labelled,
+    learning_curve,
+    leave_one_subject_out,
+    utility_rows,
+)
+from myosynth.evaluation.validity import Scan, check_comparable, gate, near_copies, scan
+from myosynth.recordings import SegmentSet
+from myosynth.signal.features import FEATURES
+
+__all__ = ["MIN_SEGMENTS", "evaluate"]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+RoundTrip = Callable[[NDArray[Any]], NDArray[Any]]
+Progress = Callable[[float, str], None]
+
+MIN_SEGMENTS = 8
+"""Fewer segments of a task in any of the compared samples: the task is not scored."""
+_N_CLASSIFIER_REPEATS = 6  # of the splits by subject: forests are the slow part
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One task's samples; `others` are the validation and unseen subjects."""
+
+    name: str
+    train: Sample
+    holdout: Sample
+    others: Sample
+    synthetic: Sample
+    reference: Sample
+    imitations: dict[str, Sample]
+    round_trip: Sample | None
+    scale: Scale
+    n_near_copies: int
+
+
+@dataclass(frozen=True)
+class _Settings:
+    seed: int
+    n_bootstrap: int
+    n_repeats: int
+    max_segments: int
+    n_jobs: int
+
+
+def evaluate(
+    real: SegmentSet,
+    synthetic: SegmentSet,
+    *,
+    round_trip: RoundTrip | None = None,
+    make_generator: Callable[[SegmentSet, int], SegmentSet] | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 200,
+    n_repeats: int = 20,
+    max_segments: int = 500,
+    n_jobs: int = 2,
+    on_progress: Progress | None = None,
+) -> Scores:
+    """Judge a synthetic set: fidelity per task between its floors, utility, findings.
+
+    Parameters
+    ----------
+    real : SegmentSet
+        With `split` (train and holdout needed; validation and unseen wanted), task and subject.
+    synthetic : SegmentSet
+        Same rate, channels and length; a numeric column ``effort`` (log RMS asked for, ln V) is
+        compared with what was obtained.
+    round_trip : callable, optional
+        From (n, n_channels, n_times) to the same: the generator's representation and back.
+    make_generator : callable, optional
+        From (real segments, seed) to synthetic segments; adds utility leaving one subject out.
+    seed : int
+        Same seed, same scores.
+    n_bootstrap : int
+        Resamples of each interval: subjects on the real side (and on the synthetic side where it
+        names them), segments on the synthetic side.
+    n_repeats : int
+        Random splits by subject behind floor_new.
+    max_segments : int
+        Most segments of one task and split that are used, ≥ 8: bounds time and memory.
+    n_jobs : int
+        Threads of the forests.
+    on_progress : callable, optional
+        Called with the share done (0–1) and what is being done.
+
+    Returns
+    -------
+    Scores
+        With None wherever a figure could not be given, and a finding that says why.
+
+    Raises
+    ------
+    InputError
+        If the sets differ in rate, channels or length, or the real set has no train or holdout.
+    """
+    check_comparable(real, synthetic)
+    if max_segments < MIN_SEGMENTS or n_bootstrap < 20 or n_repeats < 2:
+        raise InputError(
+            f"evaluate needs max_segments ≥ {MIN_SEGMENTS}, n_bootstrap ≥ 20 and n_repeats ≥ 2"
+        )
+    settings = _Settings(seed, n_bootstrap, n_repeats, max_segments, n_jobs)
+    report = on_progress or (lambda share, what: None)
+    report(0.0, "looking at the samples")
+    seen_real, seen = scan(real), scan(synthetic)
+    validity, found = gate(real, synthetic, seen_real, seen)
+    found += judge.about_sets(real, synthetic, seen_real, seen)
+    tasks = [name for name in real.tasks if name in synthetic.tasks]
+    scores = Scores(validity=validity)
+    prepared: list[_Task] = []
+    for number, name in enumerate(tasks):
+        report(0.02 + 0.78 * number / len(tasks), f"task {name}")
+        rng = np.random.default_rng([seed, number])
+        task = _prepare(real, synthetic, seen_real, seen, name, round_trip, settings, rng, found)
+        if task is not None:
+            prepared.append(task)
+            scores.rows += _task_rows(task, settings, rng)
+            scores.rows += _effort_rows(synthetic, seen, name)
+    report(0.8, "utility")
+    scores.rows += _utility(real, prepared, settings, found)
+    if make_generator is not None:
+        usable = np.flatnonzero(seen_real.finite)
+        scores.rows += leave_one_subject_out(real[usable], make_generator, seed=seed, n_jobs=n_jobs)
+    scores.provenance_counts = _counts(real, synthetic, prepared, settings)
+    found += judge.about_copies(sum(task.n_near_copies for task in prepared), validity)
+    order = {"error": 0, "warning": 1, "note": 2}
+    scores.findings = sorted(found, key=lambda finding: order[finding.severity])
+    report(1.0, "done")
+    return scores
+
+
+# ---- samples ----
+
+
+def _prepare(
+    real: SegmentSet,
+    synthetic: SegmentSet,
+    seen_real: Scan,
+    seen: Scan,
+    name: str,
+    round_trip: RoundTrip | None,
+    settings: _Settings,
+    rng: np.random.Generator,
+    found: list[Finding],
+) -> _Task | None:
+    def draw(rows: Index) -> Index:
+        few = rng.permutation(rows)[: settings.max_segments]
+        few.sort()
+        return few
+
+    def real_rows(*splits: str) -> Index:
+        chosen = (real.task == name) & np.isin(real.split, splits) & seen_real.finite
+        return draw(np.flatnonzero(chosen))
+
+    rows = {"train": real_rows("train"), "holdout": real_rows("holdout")}
+    rows["others"] = real_rows("validation", "unseen")
+    rows["synthetic"] = draw(np.flatnonzero((synthetic.task == name) & seen.finite))
+    few = {which: len(rows[which]) for which in ("train", "holdout", "synthetic")}
+    if min(few.values()) < MIN_SEGMENTS:
+        counts = ", ".join(f"{count} {which}" for which, count in few.items())
+        text = (
+            f"Task {name} is not scored: it has {counts} segments, and each needs at least "
+            f"{MIN_SEGMENTS}; record or generate more."
+        )
+        found.append(Finding("warning", "too_few", text))
+        return None
+    signals = real.read(rows["train"]).astype(np.float64)
+    made = synthetic.read(rows["synthetic"])
+    size = min(min(few.values()), len(signals))
+    samples = {
+        which: describe(real.read(rows[which]), real.fs, real.subject[rows[which]])
+        for which in ("train", "holdout", "others")
+    }
+    owners = synthetic.subject[rows["synthetic"]]
+    samples["synthetic"] = describe(made, real.fs, owners)
+    nobody = np.full(size, "")
+    imitations = {
+        label: describe(make(signals, real.fs, size, rng), real.fs, nobody)
+        for label, make in (SURROGATES | _AUGMENTATIONS).items()
+    }
+    known = Sample.join([samples["train"], samples["holdout"]])
+    scale = Scale.fit(known, real.n_channels, real.fs)
+    if "all" not in scale.groups:
+        text = f"Task {name} is not scored: its real segments are all constant."
+        found.append(Finding("warning", "constant_task", text))
+        return None
+    return _Task(
+        name=name,
+        reference=_reference(rows, samples, seen_real, seen, name, found),
+        imitations=imitations,
+        round_trip=_passed_through(round_trip, signals[:size], real.fs, name, found),
+        scale=scale,
+        n_near_copies=near_copies(signals, made),
+        **samples,
+    )
+
+
+_AUGMENTATIONS = {"jitter": jittered, "magnitude_warp": magnitude_warped}
+
+
+def _reference(
+    rows: dict[str, Index],
+    samples: dict[str, Sample],
+    seen_real: Scan,
+    seen: Scan,
+    name: str,
+    found: list[Finding],
+) -> Sample:
+    """The holdout without what the synthetic set copies; the train split where little is left.
+
+    A set would be at distance zero from itself. Real holdout segments handed in as synthetic are
+    thereby measured against the train split, which is the floor they should come out at.
+    """
+    for which in ("holdout", "train"):
+        own = ~np.isin(seen_real.digest[rows[which]], seen.digest)
+        if own.sum() >= max(MIN_SEGMENTS, 0.5 * len(own)):
+            if which == "train":
+                text = (
+                    f"Task {name}: the synthetic set holds the holdout segments themselves, so it "
+                    "is compared with the train split instead."
+                )
+                found.append(Finding("warning", "holdout_copied", text))
+            return samples[which].take(np.flatnonzero(own))
+    return samples["holdout"]
+
+
+def _passed_through(
+    round_trip: RoundTrip | None,
+    signals: Array,
+    fs: float,
+    name: str,
+    found: list[Finding],
+) -> Sample | None:
+    if round_trip is None:
+        return None
+    result = np.asarray(round_trip(signals.astype(np.float32)))
+    if result.shape != signals.shape or not np.isfinite(result).all():
+        text = f"Task {name}: the round trip changed the shape or gave NaN, so it is not shown."
+        found.append(Finding("warning", "round_trip", text))
+        return None
+    return describe(result, fs, np.full(len(result), ""))
+
+
+# ---- one task ----
+
+
+def _task_rows(task: _Task, settings: _Settings, rng: np.random.Generator) -> list[dict[str, Any]]:
+    pool = Sample.join([task.train, task.holdout, task.others])
+    n = _common_size(task, pool)
+    draws = _SubjectDraws(pool.subject, settings.n_bootstrap, rng)
+
+    def against(reference: Sample, sample: Sample, *, resample: bool = False) -> Comparison:
+        a, b = _pick(reference, n, rng), _pick(sample, n, rng)
+        index = (draws.rows(a.subject), draws.rows(b.subject)) if resample else None
+        return compare(a, b, task.scale, seed=settings.seed, index=index, n_jobs=settings.n_jobs)
+
+    value = against(task.reference, task.synthetic, resample=True)
+    same = against(task.holdout, task.train, resample=True)
+    c3 = against(task.holdout, task.imitations["c3"], resample=True)
+    others = {
+        label: against(task.holdout, task.imitations[label]).values
+        for label in SURROGATES
+        if label != "c3"
+    }
+    through = None if task.round_trip is None else against(task.holdout, task.round_trip).values
+    new = _floor_new(task, pool, n, settings, rng)
+    n_subjects = len(np.unique(pool.subject))
+    rows = []
+    for key in value.values:
+        axis = _Axis(key, same, new.get(key, []), n_subjects, rng)
+        rows.append(_row(task.name, key, axis, value, c3, others, through))
+    return rows
+
+
+def _row(
+    task: str,
+    key: Key,
+    axis: "_Axis",
+    value: Comparison,
+    c3: Comparison,
+    others: dict[str, dict[Key, float]],
+    through: dict[Key, float] | None,
+) -> dict[str, Any]:
+    group, name = key
+    metric = METRICS[name]
+    sign = -1.0 if metric.better == "higher" else 1.0
+    spread = value.draws[key] - value.draws[key].mean()
+    low, high = value.values[key] + np.quantile(spread, [0.025, 0.975])
+    floor, top = _range(name)
+    ahead = c3.values[key] + c3.draws[key] - c3.draws[key].mean() - value.values[key] - spread
+    z_low, z_high = axis.interval(value.values[key] + spread)
+    known = {label: values[key] for label, values in others.items()}
+    known["c3"] = c3.values[key]
+    return make_row(
+        task,
+        group,
+        name,
+        unit=metric.unit,
+        better=metric.better,
+        value=value.values[key],
+        low=float(np.clip(low, floor, top)),
+        high=float(np.clip(high, floor, top)),
+        floor_same=axis.same,
+        floor_new=axis.new,
+        c3=c3.values[key],
+        round_trip=None if through is None else through[key],
+        z=axis.z(value.values[key]),
+        z_low=z_low,
+        z_high=z_high,
+        c3_z=axis.z(c3.values[key]),
+        beats_c3=bool(np.quantile(sign * ahead, 0.025) > 0),
+        p=value.p if name == "mmd2" else None,
+        surrogates=known,
+        surrogates_z={label: axis.z(known[label]) for label in known},
+    )
+
+
+def _range(metric: str) -> tuple[float, float]:
+    if metric == "mmd2":
+        return -np.inf, np.inf  # unbiased: may be negative
+    return 0.0, 1.0 if METRICS[metric].unit in {"0-1", "AUC"} else np.inf
+
+
+class _Axis:
+    """From a metric's value to z, with the uncertainty of both floors."""
+
+    def __init__(
+        self,
+        key: Key,
+        same: Comparison,
+        new: list[float],
+        n_subjects: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.same = same.values[key]
+        self.new = float(np.mean(new)) if new else None
+        worse = -1.0 if METRICS[key[1]].better == "higher" else 1.0
+        gaps = worse * (np.array(new) - self.same)
+        self.given = len(new) > 1 and float(np.quantile(gaps, 0.1)) > 0
+        if not self.given:
+            return
+        draws = same.draws[key] - same.draws[key].mean()
+        # N subjects hold N − 1 independent contrasts, however often they are split
+        picks = rng.choice(new, size=(len(draws), max(1, min(n_subjects - 1, len(new)))))
+        width = worse * (picks.mean(axis=1) - self.same - draws)
+        least = 0.2 * worse * (np.mean(new) - self.same)
+        self._same_draws = self.same + draws
+        self._widths = worse * np.maximum(width, least)
+
+    def z(self, value: float) -> float | None:
+        if not self.given or self.new is None:
+            return None
+        return (value - self.same) / (self.new - self.same)
+
+    def interval(self, draws: Array) -> tuple[float | None, float | None]:
+        if not self.given:
+            return None, None
+        low, high = np.quantile((draws - self._same_draws) / self._widths, [0.025, 0.975])
+        return float(low), float(high)
+
+
+def _common_size(task: _Task, pool: Sample) -> int:
+    sizes = [len(task.train), len(task.reference), len(task.holdout), len(task.synthetic)]
+    n_subjects = len(np.unique(pool.subject))
+    if n_subjects > 1:
+        half = n_subjects // 2 / n_subjects * len(pool)
+        sizes.append(max(MIN_SEGMENTS, int(0.9 * half)))  # most splits by subject have as many
+    return min(sizes)
+
+
+def _floor_new(
+    task: _Task, pool: Sample, n: int, settings: _Settings, rng: np.random.Generator
+) -> dict[Key, list[float]]:
+    subjects = np.unique(pool.subject)
+    values: dict[Key, list[float]] = {}
+    if len(subjects) < 2:
+        return values
+    for repeat in range(settings.n_repeats):
+        first = np.isin(pool.subject, rng.permutation(subjects)[: len(subjects) // 2])
+        if min(first.sum(), (~first).sum()) < n:
+            continue
+        a = _pick(pool.take(np.flatnonzero(first)), n, rng)
+        b = _pick(pool.take(np.flatnonzero(~first)), n, rng)
+        c2st = repeat < _N_CLASSIFIER_REPEATS
+        one = compare(a, b, task.scale, seed=repeat, n_jobs=settings.n_jobs, c2st=c2st)
+        for key, value in one.values.items():
+            values.setdefault(key, []).append(value)
+    return values
+
+
+def _pick(sample: Sample, n: int, rng: np.random.Generator) -> Sample:
+    return sample.take(np.sort(rng.permutation(len(sample))[:n]))
+
+
+class _SubjectDraws:
+    """Which subjects are drawn in each resample: the same for every sample of one task."""
+
+    def __init__(self, subject: NDArray[np.str_], n_bootstrap: int, rng: np.random.Generator):
+        self._subjects = np.unique(subject)
+        n = len(self._subjects)
+        self._drawn = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
+        self._rng = rng
+
+    def rows(self, subject: NDArray[np.str_]) -> Index:
+        """(n_bootstrap, n) rows: subjects first, then segments within them.
+
+        A sample whose subjects are not the real ones (most synthetic sets) is drawn by its own
+        subjects where it names several, and else by segment.
+        """
+        names, which = np.unique(subject, return_inverse=True)
+        n = len(subject)
+        if np.isin(names, self._subjects).all():
+            column = np.searchsorted(self._subjects, names)
+            times = self._drawn[:, column]
+        else:
+            times = self._rng.multinomial(
+                len(names), np.full(len(names), 1 / len(names)), size=len(self._drawn)
+            )
+        weight = times[:, which].astype(float)
+        # none of this sample's subjects was drawn: fall back on all of them
+        weight[weight.sum(axis=1) == 0] = 1.0
+        weight /= weight.sum(axis=1, keepdims=True)
+        return np.stack([self._rng.choice(n, size=n, p=one) for one in weight])
+
+
+def _effort_rows(synthetic: SegmentSet, seen: Scan, name: str) -> list[dict[str, Any]]:
+    asked = synthetic.columns.get("effort")
+    if asked is None or asked.dtype.kind != "f":
+        return []
+    rows = np.flatnonzero((synthetic.task == name) & np.isfinite(asked) & seen.finite)
+    if len(rows) < MIN_SEGMENTS:
+        return []
+    slope, r2 = effort_response(asked[rows], seen.log_rms[rows])
+    return [
+        make_row(name, "effort", metric, unit=METRICS[metric].unit, better=METRICS[metric].better,
+                 value=value if np.isfinite(value) else None)
+        for metric, value in (("slope", slope), ("r2", r2))
+    ]  # fmt: skip
+
+
+# ---- all tasks together ----
+
+
+def _utility(
+    real: SegmentSet, tasks: list[_Task], settings: _Settings, found: list[Finding]
+) -> list[dict[str, Any]]:
+    if not tasks:
+        return []
+    n_columns = len(FEATURES) * real.n_channels
+
+    def gather(pick: Callable[[_Task], Sample]) -> Labelled:
+        parts = [(task.name, pick(task)) for task in tasks]
+        return Labelled(
+            np.concatenate([sample.table[:, :n_columns] for _, sample in parts]),
+            np.concatenate([np.full(len(sample), name) for name, sample in parts]),
+            np.concatenate([sample.subject for _, sample in parts]),
+        )
+
+    def equal(pick: Callable[[_Task], Sample]) -> Labelled:
+        rng = np.random.default_rng(settings.seed)
+        return gather(lambda t: _pick(pick(t), min(len(t.train), len(t.synthetic)), rng))
+
+    train, synthetic = equal(lambda t: t.train), equal(lambda t: t.synthetic)
+    known, held = gather(lambda t: t.train), gather(lambda t: t.holdout)
+    found += judge.about_labels(known, held, gather(lambda t: t.synthetic))
+    variety, rows = judge.about_variety(known, held, gather(lambda t: t.synthetic), settings.seed)
+    found += variety
+    if len(tasks) < 2:
+        text = "Only one task can be scored, so utility (telling tasks apart) is not given."
+        found.append(Finding("warning", "one_task", text))
+        return rows
+    test = gather(lambda t: t.others)
+    if len(np.unique(test.task)) < len(tasks):
+        test = held
+        text = (
+            "There are no unseen subjects of every task, so utility is tested on the holdout of "
+            "the train subjects: it is too optimistic."
+        )
+        found.append(Finding("warning", "no_unseen", text))
+    rivals = {
+        label: equal(lambda t, label=label: t.imitations[label])  # type: ignore[misc]
+        for label in ("c3", *_AUGMENTATIONS)
+    }
+    rows += utility_rows(
+        train, synthetic, test, rivals,
+        seed=settings.seed, n_bootstrap=settings.n_bootstrap, n_jobs=settings.n_jobs,
+    )  # fmt: skip
+    return rows + learning_curve(train, synthetic, test, seed=settings.seed)
+
+
+def _counts(
+    real: SegmentSet, synthetic: SegmentSet, tasks: list[_Task], settings: _Settings
+) -> dict[str, Any]:
+    splits = sorted(set(real.split.tolist()) - {""})
+    return {
+        "real_segments": len(real),
+        "real_subjects": len(real.subjects),
+        "synthetic_segments": len(synthetic),
+        "splits": {
+            split: {
+                "segments": int((real.split == split).sum()),
+                "subjects": len(np.unique(real.subject[real.split == split])),
+            }
+            for split in splits
+        },
+        "tasks": {
+            name: {
+                "real": int((real.task == name).sum()),
+                "synthetic": int((synthetic.task == name).sum()),
+            }
+            for name in sorted({*real.tasks, *synthetic.tasks})
+        },
+        "segments_compared": {
+            task.name: _common_size(task, Sample.join([task.train, task.holdout, task.others]))
+            for task in tasks
+        },
+        "fs": real.fs,
+        "channel_names": list(real.channel_names),
+        "seconds": real.duration_s,
+        "seed": settings.seed,
+        "n_bootstrap": settings.n_bootstrap,
+        "n_repeats": settings.n_repeats,
+    }
