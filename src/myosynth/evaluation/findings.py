@@ -27,7 +27,7 @@ def about_sets(
     if extra:
         names = ", ".join(name or "(empty)" for name in extra)
         text = (
-            f"The synthetic set has tasks that the real set lacks, which are not scored: {names}."
+            f"The synthetic set has tasks that the real set lacks (not scored): {names}."
         )
         found.append(Finding("warning", "task_unknown", text))
     if real.channel_names != synthetic.channel_names:

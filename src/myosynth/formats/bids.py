@@ -21,7 +21,15 @@ from myosynth.formats.tsv import number, read_tsv, write_tsv
 from myosynth.recordings import Annotation, Recording
 from myosynth.storage import atomic_directory, read_json, write_json
 
-__all__ = ["BidsSummary", "is_bids", "read_bids", "read_bids_file", "write_bids"]
+__all__ = [
+    "BidsSummary",
+    "bids_root",
+    "is_bids",
+    "read_bids",
+    "read_bids_file",
+    "recording_files",
+    "write_bids",
+]
 
 _BIDS_VERSION = "1.11.1"
 _OWN = "Myosynth"  # what BIDS has no field for
@@ -64,6 +72,7 @@ def write_bids(
     overwrite: bool = False,
     format: str = "edf",
     drop_duplicates: bool = False,
+    check_duplicates: bool = True,
 ) -> BidsSummary:
     """Write recordings as an EMG-BIDS dataset, consuming them one at a time; all or nothing.
 
@@ -88,6 +97,8 @@ def write_bids(
         16 or 24 bit.
     drop_duplicates : bool
         Leave out recordings that copy an earlier one. They stay, marked, by default.
+    check_duplicates : bool
+        Compare each recording with all earlier ones (`DuplicateFinder`).
 
     Returns
     -------
@@ -106,7 +117,7 @@ def write_bids(
     participants: dict[str, dict[str, str]] = {}
     with atomic_directory(root, overwrite=overwrite) as folder:
         for recording in recordings:
-            original = finder.add(recording)
+            original = finder.add(recording) if check_duplicates else ""
             if original and drop_duplicates:
                 continue
             if original:
@@ -292,27 +303,39 @@ def _whole(recording: Recording) -> Annotation:
 
 
 def is_bids(root: Path) -> bool:
-    """Whether a folder is the root of a BIDS dataset that holds EMG."""
-    return (root / "dataset_description.json").is_file() or any(root.glob("sub-*/**/emg/*_emg.*"))
+    """Whether a folder is the root of a BIDS dataset."""
+    return (root / "dataset_description.json").is_file() or any(root.glob("sub-*/**/emg/*_emg.?df"))
 
 
-def read_bids(root: str | Path) -> Iterator[Recording]:
-    """Read the EMG recordings of a BIDS dataset, one at a time, in natural order.
+def bids_root(path: Path) -> Path | None:
+    """The root of the dataset that a file ``sub-…/emg/…_emg.edf`` belongs to."""
+    if not path.stem.endswith("_emg") or path.parent.name != "emg":
+        return None
+    return next(
+        (p.parent for p in path.parents if p.name == f"sub-{entities(path).get('sub')}"), None
+    )
+
+
+def recording_files(root: Path) -> list[Path]:
+    """The EMG files of a BIDS dataset in natural order.
 
     Raises
     ------
     FormatError
-        If there is none; see `read_bids_file` for each.
+        If there is none.
     """
-    root = Path(root)
-    files = sorted(
-        (path for suffix in ("edf", "bdf") for path in root.glob(f"sub-*/**/emg/*_emg.{suffix}")),
-        key=natural_key,
+    patterns = (
+        f"sub-*/{sessions}emg/*_emg.{s}" for s in ("edf", "bdf") for sessions in ("", "ses-*/")
     )
+    files = sorted((path for each in patterns for path in root.glob(each)), key=natural_key)
     if not files:
         raise FormatError(f"{root} holds no EMG-BIDS recording (sub-…/emg/…_emg.edf or .bdf)")
-    for path in files:
-        yield read_bids_file(path, root)
+    return files
+
+
+def read_bids(root: str | Path) -> Iterator[Recording]:
+    """Read the EMG recordings of a BIDS dataset, one at a time; see `read_bids_file`."""
+    return (read_bids_file(path, Path(root)) for path in recording_files(Path(root)))
 
 
 def read_bids_file(path: Path, root: Path) -> Recording:

@@ -13,29 +13,25 @@ from myosynth.formats.mapping import TextMapping, load_mapping
 from myosynth.formats.names import natural_key, volts_per_unit
 from myosynth.recordings import Annotation, FloatArray, Recording
 
-__all__ = ["read_delimited", "read_delimited_folder"]
+__all__ = ["delimited_files", "read_delimited"]
 
 _DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": None}
 _MOST_HEADER_LINES = 200
 _MERGE_S = 0.01  # clipped spans closer than this become one
 
 
-def read_delimited_folder(
-    folder: str | Path, mapping: str | Path | TextMapping, *, fs: float | None = None
-) -> Iterator[Recording]:
-    """Read every file below `folder` that the mapping's ``files`` pattern names, one at a time.
+def delimited_files(folder: Path, plan: TextMapping) -> list[Path]:
+    """The files below `folder` that the mapping's ``files`` pattern names, in natural order.
 
     Raises
     ------
     FormatError
-        If there is none; see `read_delimited` for each.
+        If there is none.
     """
-    folder, plan = Path(folder), load_mapping(mapping)
     paths = sorted((path for path in folder.glob(plan.files) if path.is_file()), key=natural_key)
     if not paths:
         raise FormatError(f"{folder} holds no file that fits files: {plan.files!r} of the mapping")
-    for path in paths:
-        yield read_delimited(path, plan, fs=fs)
+    return paths
 
 
 def read_delimited(
@@ -83,8 +79,8 @@ def read_delimited(
     }
     annotations: list[Annotation] = []
     if plan.clip_limit is not None:
-        clipped = np.abs(numbers) >= plan.clip_limit
-        annotations = _spans(clipped.any(axis=1), rate)
+        clipped: NDArray[np.bool_] = np.asarray(np.abs(numbers) >= plan.clip_limit)
+        annotations = _spans(np.asarray(clipped.any(axis=1)), rate)
         metadata["clipped_samples"] = dict(zip(names, clipped.sum(axis=0).tolist(), strict=True))
     return Recording(
         data=np.ascontiguousarray((numbers * scale).T),
@@ -197,8 +193,8 @@ def _find_data(path: Path, plan: TextMapping, delimiter: str | None) -> tuple[li
     if positions is None:
         raise FormatError(f"{path} has no header line with the columns {names}")
     raise FormatError(
-        f"{path} has no line with numbers in columns {[i + 1 for i in positions]}; check delimiter, "
-        "decimal and columns in the mapping"
+        f"{path} has no line with numbers in columns {[i + 1 for i in positions]}; check the "
+        "delimiter, decimal sign and columns in the mapping"
     )
 
 

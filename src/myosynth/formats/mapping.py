@@ -137,8 +137,8 @@ def load_mapping(mapping: "str | Path | TextMapping") -> TextMapping:
             text = Path(mapping).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"mapping {str(mapping)!r} is neither a readable YAML file nor one of those shipped: "
-                f"{', '.join(shipped_mappings())}"
+                f"mapping {str(mapping)!r} is neither a readable YAML file nor one of those "
+                f"shipped: {', '.join(shipped_mappings())}"
             ) from error
     try:
         content = yaml.safe_load(text)

@@ -1,0 +1,266 @@
+"""Between signals and planes: the STFT with its exact inverse, gain–shape and whitening."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosynth.errors import InputError
+
+__all__ = ["SpectrogramCodec"]
+
+_WINDOW_S = 0.128
+_FRAMES_MULTIPLE = 8
+_BINS_MULTIPLE = 8
+_POWER_FLOOR = 1e-4
+
+
+class SpectrogramCodec(nn.Module):
+    """Signals ↔ effort, envelope map and carrier.
+
+    A segment is divided by the RMS of each channel (its log is the *effort*: gain–shape). The STFT
+    with a square-root Hann window both ways at half overlap is inverted exactly on the kept bins.
+    Each bin is divided by its training RMS (whitening). The *envelope map* is the log power in
+    `n_bands` triangular bands, smoothed over frames; the *carrier* is the whitened planes divided
+    by that envelope, again whitened by bin.
+
+    Parameters
+    ----------
+    fs : float
+        Sampling rate, Hz.
+    n_channels, n_times : int
+        Shape of one segment.
+    band_hz : (float, float)
+        The recordings' pass band; bins above 1.1 × its upper edge are not modelled.
+    n_bands : int
+        Bands of the envelope map; 0 for one stage (no envelope map).
+    frame_smoothing : sequence of float
+        Symmetric kernel over frames for the envelope map; sums to 1.
+
+    Raises
+    ------
+    InputError
+        If the segment is shorter than two windows.
+    """
+
+    bin_rms: Tensor
+    carrier_rms: Tensor
+    envelope_mean: Tensor
+    envelope_std: Tensor
+    window: Tensor
+    to_bands: Tensor
+    to_bins: Tensor
+    smoother: Tensor
+
+    def __init__(
+        self,
+        *,
+        fs: float,
+        n_channels: int,
+        n_times: int,
+        band_hz: tuple[float, float] = (10.0, 500.0),
+        n_bands: int = 8,
+        frame_smoothing: tuple[float, ...] = (0.25, 0.5, 0.25),
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "fs": fs,
+            "n_channels": n_channels,
+            "n_times": n_times,
+            "band_hz": list(band_hz),
+            "n_bands": n_bands,
+            "frame_smoothing": list(frame_smoothing),
+        }
+        self.fs, self.n_channels, self.n_times = float(fs), n_channels, n_times
+        self.hop_length = max(8, round(_WINDOW_S * fs / 2))
+        self.n_fft = 2 * self.hop_length
+        if n_times < 2 * self.n_fft:
+            raise InputError(
+                f"segments of {n_times} samples at {fs:g} Hz are too short for the spectrogram; "
+                f"prepare segments of at least {2 * self.n_fft / fs:.2f} s"
+            )
+        wanted = math.ceil(1.1 * band_hz[1] / (fs / self.n_fft))
+        wanted = -(-wanted // _BINS_MULTIPLE) * _BINS_MULTIPLE
+        self.n_bins = min(self.n_fft // 2, wanted)
+        self.n_bands = min(n_bands, self.n_bins)
+        self.register_buffer(
+            "window", torch.hann_window(self.n_fft).sqrt(), persistent=False
+        )
+        to_bands, to_bins = _band_matrices(self.n_bins, max(1, self.n_bands))
+        self.register_buffer("to_bands", to_bands, persistent=False)
+        self.register_buffer("to_bins", to_bins, persistent=False)
+        self.register_buffer(
+            "smoother", torch.tensor(frame_smoothing).reshape(1, 1, -1), persistent=False
+        )
+        bands = max(1, self.n_bands)
+        self.register_buffer("bin_rms", torch.ones(n_channels, self.n_bins, 1))
+        self.register_buffer("carrier_rms", torch.ones(n_channels, self.n_bins, 1))
+        self.register_buffer("envelope_mean", torch.zeros(n_channels, bands, 1))
+        self.register_buffer("envelope_std", torch.ones(n_channels, bands, 1))
+
+    def n_frames(self, n_times: int | None = None) -> int:
+        """STFT frames for a signal of `n_times` samples, rounded up to a multiple of 8."""
+        frames = -(-(n_times or self.n_times) // self.hop_length) + 1
+        return -(-frames // _FRAMES_MULTIPLE) * _FRAMES_MULTIPLE
+
+    # -- STFT and its inverse
+
+    def stft(self, signals: Tensor) -> Tensor:
+        """(B, C, T) → complex (B, C, F, N); the lowest `n_bins` bins."""
+        total = (self.n_frames(signals.shape[-1]) + 1) * self.hop_length
+        padded = functional.pad(
+            signals, (self.hop_length, total - self.hop_length - signals.shape[-1])
+        )
+        frames = padded.unfold(-1, self.n_fft, self.hop_length) * self.window
+        return torch.fft.rfft(frames).transpose(-1, -2)[..., : self.n_bins, :]
+
+    def istft(self, spectrum: Tensor, n_times: int | None = None) -> Tensor:
+        """Complex (B, C, F, N) → (B, C, T); the inverse of `stft` on signals within its bins."""
+        n_times = n_times or self.n_times
+        batch, channels, n_bins, n_frames = spectrum.shape
+        full = functional.pad(spectrum, (0, 0, 0, self.n_fft // 2 + 1 - n_bins))
+        frames = torch.fft.irfft(full.transpose(-1, -2), n=self.n_fft) * self.window
+        halves = frames.reshape(batch, channels, n_frames, 2, self.hop_length)
+        first = functional.pad(halves[:, :, :, 0], (0, 0, 0, 1))
+        second = functional.pad(halves[:, :, :, 1], (0, 0, 1, 0))
+        signal = (first + second).reshape(batch, channels, -1)
+        return signal[..., self.hop_length : self.hop_length + n_times]
+
+    def round_trip(self, signals: Tensor) -> Tensor:
+        """What the representation alone costs: signals through the STFT and back, no network."""
+        return self.istft(self.stft(signals), signals.shape[-1])
+
+    # -- gain–shape
+
+    @staticmethod
+    def split_gain(signals: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, T) volts → unit-RMS shape (B, C, T) and effort (B, C), the natural log of the RMS.
+
+        Raises
+        ------
+        InputError
+            If a channel of a segment is constant zero.
+        """
+        rms = signals.square().mean(-1).sqrt()
+        if not bool((rms > 0).all()):
+            raise InputError(
+                "a segment has a channel that is zero throughout; leave flat channels out"
+            )
+        return signals / rms[..., None], rms.log()
+
+    @staticmethod
+    def join_gain(shape: Tensor, effort: Tensor) -> Tensor:
+        """The inverse of `split_gain`: the shape is brought to unit RMS, then scaled."""
+        rms = shape.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
+        return shape / rms * effort.exp()[..., None]
+
+    # -- shape ↔ envelope map and carrier
+
+    def whiten(self, shape: Tensor) -> Tensor:
+        """Unit-RMS signals (B, C, T) → whitened complex spectrum (B, C, F, N)."""
+        return self.stft(shape) / self.bin_rms
+
+    def log_envelope(self, whitened: Tensor) -> Tensor:
+        """Whitened spectrum → log power by band and frame (B, C, n_bands, N)."""
+        power = torch.einsum("bcfn,fk->bckn", whitened.abs().square(), self.to_bands)
+        batch, channels, bands, frames = power.shape
+        half = self.smoother.shape[-1] // 2
+        flat = functional.pad(power.reshape(-1, 1, frames), (half, half), mode="replicate")
+        smooth = functional.conv1d(flat, self.smoother)
+        return (smooth.reshape(batch, channels, bands, frames) + _POWER_FLOOR).log()
+
+    def envelope_scale(self, log_envelope: Tensor) -> Tensor:
+        """Log power by band → amplitude by bin (B, C, F, N)."""
+        return (0.5 * torch.einsum("bckn,kf->bcfn", log_envelope, self.to_bins)).exp()
+
+    def encode(self, shape: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit-RMS signals (B, C, T) → standardised envelope map (B, C, K, N) and planes.
+
+        Planes are (B, 2C, F, N): the real planes of all channels, then the imaginary ones.
+        With one stage (`n_bands` = 0) the map is empty: (B, C, 0, N).
+        """
+        whitened = self.whiten(shape)
+        if self.n_bands == 0:
+            return whitened.real[:, :, :0], _to_planes(whitened)
+        log_envelope = self.log_envelope(whitened)
+        carrier = whitened / self.envelope_scale(log_envelope) / self.carrier_rms
+        envelope = (log_envelope - self.envelope_mean) / self.envelope_std
+        return envelope, _to_planes(carrier)
+
+    def decode(self, envelope: Tensor, planes: Tensor, n_times: int | None = None) -> Tensor:
+        """The inverse of `encode`: (B, C, T) at about unit RMS."""
+        spectrum = _to_complex(planes)
+        if self.n_bands:
+            log_envelope = envelope * self.envelope_std + self.envelope_mean
+            spectrum = spectrum * self.carrier_rms * self.envelope_scale(log_envelope)
+        return self.istft(spectrum * self.bin_rms, n_times)
+
+    def fit(self, shapes: Any) -> None:
+        """Fit the whitening and envelope constants on training shapes.
+
+        Parameters
+        ----------
+        shapes : callable returning an iterator of Tensor (B, C, T)
+            Called three times; each pass runs over the training segments in bounded memory.
+        """
+        self.bin_rms.copy_(_rms(self.stft(shape).abs() for shape in shapes()))
+        if self.n_bands == 0:
+            return
+        maps = [self.log_envelope(self.whiten(shape)).double() for shape in _limited(shapes())]
+        joined = torch.cat(maps)
+        self.envelope_mean.copy_(joined.mean((0, 3))[..., None])
+        self.envelope_std.copy_(joined.std((0, 3))[..., None].clamp_min(1e-3))
+
+        def carriers() -> Any:
+            for shape in shapes():
+                whitened = self.whiten(shape)
+                yield (whitened / self.envelope_scale(self.log_envelope(whitened))).abs()
+
+        self.carrier_rms.copy_(_rms(carriers()))
+
+
+def _rms(magnitudes: Any) -> Tensor:
+    """RMS over segments, frames and the two planes: (C, F, 1)."""
+    total, count = torch.zeros(()), 0
+    for block in magnitudes:
+        total = total + block.double().square().sum((0, 3))
+        count += block.shape[0] * block.shape[3] * 2
+    return (total / count).sqrt().clamp_min(1e-6)[..., None].float()
+
+
+def _limited(shapes: Any, most: int = 4096) -> Any:
+    seen = 0
+    for shape in shapes:
+        yield shape
+        seen += len(shape)
+        if seen >= most:
+            return
+
+
+def _to_planes(spectrum: Tensor) -> Tensor:
+    return torch.cat([spectrum.real, spectrum.imag], dim=1)
+
+
+def _to_complex(planes: Tensor) -> Tensor:
+    real, imag = planes.chunk(2, dim=1)
+    return torch.complex(real.float(), imag.float())
+
+
+def _band_matrices(n_bins: int, n_bands: int) -> tuple[Tensor, Tensor]:
+    """Triangular band averages (F, K) and the linear interpolation back (K, F).
+
+    Band centres lie evenly on a warped axis, log(1 + bin / 12), so that low bands are narrow.
+    """
+    bins = torch.arange(n_bins, dtype=torch.float64)
+    warped = torch.log1p(bins / 12)
+    centres = torch.linspace(float(warped[0]), float(warped[-1]), n_bands + 2)[1:-1].double()
+    if n_bands == 1:
+        weights = torch.ones(n_bins, 1, dtype=torch.float64)
+    else:
+        spacing = centres[1] - centres[0]
+        clipped = warped.clamp(centres[0], centres[-1])
+        weights = (1 - (clipped[:, None] - centres).abs() / spacing).clamp_min(0)
+    back = weights.T.contiguous()
+    return (weights / weights.sum(0)).float(), (back / back.sum(0)).float()

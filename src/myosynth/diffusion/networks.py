@@ -1,0 +1,215 @@
+"""The residual U-Net: `unet1d` along time with bins as channels, `unet2d` over the planes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosynth.errors import ConfigError
+
+__all__ = ["BACKBONES", "ResidualUNet"]
+
+
+class _Block(nn.Module):
+    """GroupNorm–SiLU–convolution twice, modulated by the condition, with a residual path."""
+
+    def __init__(self, conv: Any, n_in: int, n_out: int, n_embed: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = _norm(n_in), _norm(n_out)
+        self.conv1 = conv(n_in, n_out, 3, padding=1)
+        self.conv2 = conv(n_out, n_out, 3, padding=1)
+        self.modulate = nn.Linear(n_embed, 2 * n_out)
+        self.skip = conv(n_in, n_out, 1) if n_in != n_out else nn.Identity()
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(functional.silu(self.norm1(x)))
+        scale, shift = self.modulate(embedding).chunk(2, dim=1)
+        ones = (1,) * (x.ndim - 2)
+        h = self.norm2(h) * (1 + scale.reshape(*scale.shape, *ones)) + shift.reshape(
+            *shift.shape, *ones
+        )
+        out: Tensor = self.skip(x) + self.conv2(functional.silu(h))
+        return out
+
+
+class _Attention(nn.Module):
+    """Self-attention over all positions of the coarsest level."""
+
+    def __init__(self, width: int, n_heads: int = 4) -> None:
+        super().__init__()
+        self.norm = _norm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.n_heads = n_heads
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, width = x.shape[:2]
+        flat = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = (
+            part.reshape(batch, -1, self.n_heads, width // self.n_heads).transpose(1, 2)
+            for part in self.qkv(flat).chunk(3, dim=-1)
+        )
+        mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return x + self.out(mixed.reshape(batch, -1, width)).transpose(1, 2).reshape(x.shape)
+
+
+class ResidualUNet(nn.Module):
+    """Noisy planes and their conditions → a residual and a gain map on the input.
+
+    Parameters
+    ----------
+    in_planes : int
+        Planes of the noisy input (B, in_planes, F, N); the gain map is shared by `n_parts` of them.
+    n_bins : int
+        F.
+    n_extra : int
+        Planes (B, n_extra, N) of a condition that is known by frame (the envelope map), or 0.
+    n_tasks, n_efforts : int
+        Size of the task vocabulary without the null task; length of the effort vector.
+    backbone : {"unet1d", "unet2d"}
+        Convolve along time with bins as channels, or over patches of bins × frames.
+    width : int
+        Channels of the finest level, a multiple of 32.
+    n_parts : int
+        2 for real and imaginary planes, which share one gain; 1 for an envelope map.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_planes: int,
+        n_bins: int,
+        n_extra: int,
+        n_tasks: int,
+        n_efforts: int,
+        backbone: str = "unet1d",
+        width: int = 256,
+        n_parts: int = 2,
+        n_blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        if backbone not in BACKBONES:
+            raise ConfigError(f"unknown backbone {backbone!r}; take one of {', '.join(BACKBONES)}")
+        self.in_planes, self.n_bins, self.n_parts = in_planes, n_bins, n_parts
+        self.n_tasks = n_tasks
+        self.patch = BACKBONES[backbone](n_bins)
+        self.flat = self.patch is None
+        conv: Any = nn.Conv1d if self.flat else nn.Conv2d
+        patch_f, patch_n = self.patch or (n_bins, 1)
+        n_gain = in_planes // n_parts
+        n_in = in_planes * patch_f * patch_n + n_extra * patch_n
+        self.out_sizes = [in_planes * patch_f * patch_n, n_gain * patch_f * patch_n]
+        n_embed = 2 * width
+        self.register_buffer("frequencies", torch.exp(torch.linspace(-2.5, 3.5, width // 4)))
+        self.embed_sigma = nn.Linear(2 * (width // 4), n_embed)
+        self.embed_task = nn.Embedding(n_tasks + 1, n_embed)
+        self.embed_effort = nn.Sequential(
+            nn.Linear(n_efforts, width), nn.SiLU(), nn.Linear(width, n_embed)
+        )
+        self.embed = nn.Sequential(nn.SiLU(), nn.Linear(n_embed, n_embed), nn.SiLU())
+        widths = [width, width, width + width // 2]
+        self.first = conv(n_in, width, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
+        previous = width
+        for level, w in enumerate(widths):
+            self.down.append(
+                nn.ModuleList(
+                    _Block(conv, previous if i == 0 else w, w, n_embed) for i in range(n_blocks)
+                )
+            )
+            previous = w
+            if level < len(widths) - 1:
+                self.shrink.append(conv(w, w, 3, stride=2, padding=1))
+        self.attention = _Attention(widths[-1])
+        self.middle = _Block(conv, widths[-1], widths[-1], n_embed)
+        for w in reversed(widths[:-1]):
+            self.grow.append(conv(previous, w, 1))
+            self.up.append(
+                nn.ModuleList(
+                    _Block(conv, 2 * w if i == 0 else w, w, n_embed) for i in range(n_blocks)
+                )
+            )
+            previous = w
+        self.norm = _norm(width)
+        self.last = conv(width, sum(self.out_sizes), 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    frequencies: Tensor
+
+    def forward(
+        self, x: Tensor, log_sigma: Tensor, task_id: Tensor, effort: Tensor, extra: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """x (B, P, F, N), log_sigma (B,), task_id (B,), effort (B, E), extra (B, X, N) or None.
+
+        Returns
+        -------
+        residual : Tensor, (B, P, F, N)
+        gain : Tensor, (B, P, F, N)
+        """
+        phase = log_sigma[:, None] * self.frequencies
+        embedding = (
+            self.embed_sigma(torch.cat([phase.cos(), phase.sin()], dim=1))
+            + self.embed_task(task_id)
+            + self.embed_effort(effort)
+        )
+        embedding = self.embed(embedding)
+        h = self.first(self._arrange(x, extra))
+        kept = []
+        for level, blocks in enumerate(self.down):
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, embedding)
+            if level < len(self.shrink):
+                kept.append(h)
+                h = self.shrink[level](h)
+        h = self.middle(self.attention(h), embedding)
+        for level, blocks in enumerate(self.up):
+            h = functional.interpolate(self.grow[level](h), size=kept[-1].shape[2:])
+            h = torch.cat([h, kept.pop()], dim=1)
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, embedding)
+        out = self.last(functional.silu(self.norm(h)))
+        residual, gain = out.split(self.out_sizes, dim=1)
+        gain = self._restore(gain, self.in_planes // self.n_parts, x.shape)
+        return self._restore(residual, self.in_planes, x.shape), gain.repeat(1, self.n_parts, 1, 1)
+
+    def _arrange(self, x: Tensor, extra: Tensor | None) -> Tensor:
+        batch, planes, bins, frames = x.shape
+        if self.flat:
+            h = x.reshape(batch, planes * bins, frames)
+            return h if extra is None else torch.cat([h, extra], dim=1)
+        assert self.patch is not None
+        pf, pn = self.patch
+        h = x.reshape(batch, planes, bins // pf, pf, frames // pn, pn)
+        h = h.permute(0, 1, 3, 5, 2, 4).reshape(batch, -1, bins // pf, frames // pn)
+        if extra is None:
+            return h
+        e = extra.reshape(batch, -1, frames // pn, pn).transpose(2, 3)
+        e = e.reshape(batch, -1, 1, frames // pn).expand(-1, -1, bins // pf, -1)
+        return torch.cat([h, e], dim=1)
+
+    def _restore(self, h: Tensor, planes: int, shape: torch.Size) -> Tensor:
+        batch, _, bins, frames = shape
+        if self.flat:
+            return h.reshape(batch, planes, bins, frames)
+        assert self.patch is not None
+        pf, pn = self.patch
+        h = h.reshape(batch, planes, pf, pn, bins // pf, frames // pn)
+        return h.permute(0, 1, 4, 2, 5, 3).reshape(batch, planes, bins, frames)
+
+
+BACKBONES: dict[str, Any] = {
+    "unet1d": lambda n_bins: None,
+    "unet2d": lambda n_bins: (4 if n_bins % 4 == 0 else 1, 2),
+}
+"""Backbone → its patch of (bins, frames), or None where bins are channels."""
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(16, width // 4), width)

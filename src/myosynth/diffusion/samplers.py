@@ -1,0 +1,78 @@
+"""Drawing algorithms: each is a function from noise and a denoiser to a sample."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from myosynth.errors import InputError
+
+__all__ = ["SAMPLERS", "draw", "noise_levels"]
+
+SIGMA_MIN, SIGMA_MAX, RHO = 0.02, 40.0, 7.0
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+def noise_levels(n_steps: int) -> Tensor:
+    """Descending sigmas ending in 0, (n_steps + 1,) (Karras et al. 2022, eq. 5)."""
+    ramp = torch.linspace(0, 1, n_steps, dtype=torch.float64)
+    low, high = SIGMA_MIN ** (1 / RHO), SIGMA_MAX ** (1 / RHO)
+    return torch.cat([(high + ramp * (low - high)) ** RHO, torch.zeros(1, dtype=torch.float64)])
+
+
+def heun(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
+    """Deterministic second-order steps; 2·n_steps − 1 evaluations (Karras et al. 2022, alg. 1)."""
+    sigmas = noise_levels(n_steps)
+    x = noise * float(sigmas[0])
+    for now, then in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
+        slope = (x - denoise(x, x.new_full((len(x),), now))) / now
+        stepped = x + (then - now) * slope
+        if then > 0:
+            second = (stepped - denoise(stepped, x.new_full((len(x),), then))) / then
+            stepped = x + (then - now) * 0.5 * (slope + second)
+        x = stepped
+    return x
+
+
+def _diffusers(scheduler_name: str) -> Callable[[Denoise, Tensor, int], Tensor]:
+    def sample(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
+        import diffusers  # 3 s to import, so only where it is used
+
+        scheduler = getattr(diffusers, scheduler_name)(
+            sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, sigma_data=1.0, rho=RHO
+        )
+        scheduler.set_timesteps(n_steps)
+        x = noise * scheduler.init_noise_sigma
+        for t, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1].tolist(), strict=True):
+            scheduler.scale_model_input(x, t)
+            denoised = denoise(x, x.new_full((len(x),), sigma))
+            # the scheduler applies the preconditioning itself: hand it the network's raw output
+            c_skip, c_out = 1 / (sigma**2 + 1), sigma / math.sqrt(sigma**2 + 1)
+            x = scheduler.step((denoised - c_skip * x) / c_out, t, x).prev_sample
+        return x
+
+    return sample
+
+
+SAMPLERS: dict[str, Callable[[Denoise, Tensor, int], Tensor]] = {
+    "heun": heun,
+    "dpmsolver++": _diffusers("EDMDPMSolverMultistepScheduler"),
+    "euler": _diffusers("EDMEulerScheduler"),
+}
+
+
+def draw(sampler: str, denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
+    """Run a sampler by name on unit noise.
+
+    Raises
+    ------
+    InputError
+        If the sampler is unknown or `n_steps` is below 2.
+    """
+    if sampler not in SAMPLERS:
+        raise InputError(f"unknown sampler {sampler!r}; take one of {', '.join(SAMPLERS)}")
+    if n_steps < 2:
+        raise InputError(f"a sampler needs at least 2 steps, not {n_steps}")
+    with torch.inference_mode():
+        return SAMPLERS[sampler](denoise, noise, n_steps)

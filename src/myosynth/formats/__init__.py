@@ -1,0 +1,24 @@
+"""Files of recordings and of segments.
+
+A new format is one function, one entry in `READERS` or `WRITERS`, and one row in the contract test.
+"""
+
+from myosynth.formats.bids import BidsSummary, write_bids
+from myosynth.formats.duplicates import DuplicateFinder, find_duplicates
+from myosynth.formats.mapping import TextMapping, load_mapping, shipped_mappings
+from myosynth.formats.readers import READERS, read_recordings
+from myosynth.formats.segments import WRITERS, read_segments
+
+__all__ = [
+    "READERS",
+    "WRITERS",
+    "BidsSummary",
+    "DuplicateFinder",
+    "TextMapping",
+    "find_duplicates",
+    "load_mapping",
+    "read_recordings",
+    "read_segments",
+    "shipped_mappings",
+    "write_bids",
+]
