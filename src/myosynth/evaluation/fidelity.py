@@ -41,6 +41,7 @@ K_NEAREST = 5
 N_LAGS = 64
 MMD_WIDTHS = (0.25, 1.0, 4.0)
 C2ST_GROUPS = ("all", "time", "higher_order")
+N_TREES = 60
 _KNN_BLOCK = 512
 
 
@@ -279,7 +280,7 @@ def _c2st_scores(a: Array, b: Array, seed: int, n_jobs: int) -> tuple[Array, Arr
     scores = np.empty(len(x))
     folds = StratifiedKFold(min(5, len(a), len(b)), shuffle=True, random_state=seed)
     for train, test in folds.split(x, y):
-        forest = ExtraTreesClassifier(60, min_samples_leaf=2, random_state=seed, n_jobs=n_jobs)
+        forest = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, random_state=seed, n_jobs=n_jobs)
         scores[test] = forest.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
     return scores[: len(a)], scores[len(a) :]
 

@@ -26,9 +26,7 @@ def about_sets(
     extra = sorted(set(synthetic.tasks) - set(real.tasks))
     if extra:
         names = ", ".join(name or "(empty)" for name in extra)
-        text = (
-            f"The synthetic set has tasks that the real set lacks (not scored): {names}."
-        )
+        text = f"The synthetic set has tasks that the real set lacks (not scored): {names}."
         found.append(Finding("warning", "task_unknown", text))
     if real.channel_names != synthetic.channel_names:
         text = (

@@ -9,8 +9,8 @@ For each task and metric
 All of them compare samples of one size n, the largest that every comparison of the task can give:
 between two samples of the same distribution a distance falls with n, a classifier's success rises
 with n, and unequal sizes would set value and floors on different axes.
-z is not given where floor_new is not clearly worse than floor_same, that is where more than one in
-ten of the splits by subject comes out no worse than floor_same.
+z is not given where floor_new is not clearly worse than floor_same, that is where the 95 % interval
+of their difference (subjects resampled) does not exclude zero.
 """
 
 from collections.abc import Callable
@@ -372,17 +372,18 @@ class _Axis:
         self.same = same.values[key]
         self.new = float(np.mean(new)) if new else None
         worse = -1.0 if METRICS[key[1]].better == "higher" else 1.0
-        gaps = worse * (np.array(new) - self.same)
-        self.given = len(new) > 1 and float(np.quantile(gaps, 0.1)) > 0
-        if not self.given:
+        self.given = False
+        if len(new) < 2:
             return
         draws = same.draws[key] - same.draws[key].mean()
         # N subjects hold N − 1 independent contrasts, however often they are split
         picks = rng.choice(new, size=(len(draws), max(1, min(n_subjects - 1, len(new)))))
         width = worse * (picks.mean(axis=1) - self.same - draws)
-        least = 0.2 * worse * (np.mean(new) - self.same)
+        gap = worse * float(np.mean(new) - self.same)
+        self.given = gap > 0 and float(np.quantile(width, 0.025)) > 0
+        # a ratio has no variance where its divisor can vanish: bounded at a fifth of the gap
         self._same_draws = self.same + draws
-        self._widths = worse * np.maximum(width, least)
+        self._widths = worse * np.maximum(width, 0.2 * gap)
 
     def z(self, value: float) -> float | None:
         if not self.given or self.new is None:
