@@ -7,10 +7,12 @@ from myosynth.formats.bids import BidsSummary, write_bids
 from myosynth.formats.duplicates import DuplicateFinder, find_duplicates
 from myosynth.formats.mapping import TextMapping, load_mapping, shipped_mappings
 from myosynth.formats.readers import READERS, read_recordings
-from myosynth.formats.segments import WRITERS, read_segments
+from myosynth.formats.segment_files import SET_READERS, WRITERS
+from myosynth.formats.segments import read_segments
 
 __all__ = [
     "READERS",
+    "SET_READERS",
     "WRITERS",
     "BidsSummary",
     "DuplicateFinder",

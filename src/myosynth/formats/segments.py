@@ -1,273 +1,20 @@
-"""Sets of segments as files: npz, CSV, EDF folders and EMG-BIDS, each written and read."""
+"""Opening any set of segments, and cutting recordings into segments where it holds those."""
 
-import csv
-import json
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError, InputError
-from myosynth.formats.bids import write_bids
-from myosynth.formats.edf import write_edf
 from myosynth.formats.mapping import TextMapping
-from myosynth.formats.names import bids_label, volts_per_unit
 from myosynth.formats.readers import iterate_recordings
-from myosynth.formats.tsv import number
-from myosynth.recordings import Annotation, FloatArray, Recording, SegmentSet
-from myosynth.storage import atomic_directory, atomic_file
+from myosynth.formats.segment_files import SET_READERS
+from myosynth.recordings import Recording, SegmentSet
 
-__all__ = ["WRITERS", "SegmentsWriter", "read_segments"]
+__all__ = ["read_segments"]
 
 _TEXTS = ("subject", "session", "recording", "split")
-_CSV_COLUMNS = ("segment", "task", "time_s", "fs_hz")
-
-
-def write_npz(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
-    """Write one npz: ``signals`` (float32, volts), ``task``, ``fs``, ``channel_names`` and more.
-
-    The read-back is bit-exact. No pickle is written or read.
-    """
-    content: dict[str, Any] = {
-        "signals": np.asarray(segments.read(), dtype=np.float32),
-        "task": segments.task,
-        "fs": np.float64(segments.fs),
-        "channel_names": np.array(segments.channel_names),
-        "muscles": np.array(segments.muscles),
-        "start_s": segments.start_s,
-        "metadata": np.array(json.dumps(segments.metadata)),
-        **{name: getattr(segments, name) for name in _TEXTS},
-        **{f"column_{name}": values for name, values in segments.columns.items()},
-    }
-    path = _target(out, ".npz", overwrite)
-    with atomic_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **content)
-    return path
-
-
-def _read_npz(path: Path, fs: float | None) -> SegmentSet:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            content = {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise FormatError(f"{path} is not a sound npz file without pickles ({error})") from error
-    for name in ("signals", "task"):
-        if name not in content:
-            raise FormatError(f"{path} lacks {name!r}; it holds {sorted(content)}")
-    signals = content["signals"]
-    if signals.ndim != 3 or signals.dtype.kind not in "fiu" or 0 in signals.shape:
-        raise FormatError(
-            f"{path}: signals must be numbers of shape (n_segments, n_channels, n_times) with none "
-            f"of them 0, not {signals.dtype} {signals.shape}"
-        )
-    names = {key: content[key].tolist() for key in ("channel_names", "muscles") if key in content}
-    columns = {key: content[key] for key in (*_TEXTS, "start_s") if key in content}
-    try:
-        return SegmentSet(
-            signals.astype(np.float32, copy=False),
-            _stated_fs(path, float(content["fs"]) if "fs" in content else None, fs),
-            np.broadcast_to(content["task"], len(signals)).astype(str),
-            **names,
-            **columns,
-            columns={k[7:]: v for k, v in content.items() if k.startswith("column_")},
-            metadata=json.loads(str(content["metadata"])) if "metadata" in content else {},
-        )
-    except (InputError, ValueError, TypeError) as error:
-        raise FormatError(f"{path}: {error}") from error
-
-
-def _stated_fs(path: Path, stored: float | None, given: float | None) -> float:
-    if stored is None and given is None:
-        raise FormatError(f"{path} states no sampling rate (fs in Hz); add it, or pass fs")
-    if stored is not None and given is not None and stored != given:
-        raise FormatError(f"{path} says {stored:g} Hz, but fs={given:g} Hz was asked for")
-    return stored if stored is not None else float(given or 0)
-
-
-def write_csv(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
-    """Write one long CSV: segment, task, time_s, fs_hz and a column ``<channel> [V]`` each.
-
-    Nine digits hold a float32 exactly. What else is known of a segment is not in it.
-    """
-    path = _target(out, ".csv", overwrite)
-    channels = [f"{name} [V]" for name in segments.channel_names]
-    times = [f"{i / segments.fs:.9g}" for i in range(segments.n_times)]
-    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_CSV_COLUMNS, *channels])
-        for index in range(len(segments)):
-            head = (index, segments.task[index])
-            samples = segments.read([index])[0].T.tolist()
-            writer.writerows(
-                (*head, time, repr(segments.fs), *(f"{value:.9g}" for value in row))
-                for time, row in zip(times, samples, strict=True)
-            )
-    return path
-
-
-def _read_csv(path: Path, fs: float | None) -> SegmentSet:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file)
-            header = [name.strip() for name in next(rows, [])]
-            names, scale = _csv_channels(path, header)
-            lengths: dict[str, int] = {}
-            tasks: list[str] = []
-            rates: set[str] = set()
-            samples = _csv_samples(path, header, rows, lengths, tasks, rates)
-            flat = np.fromiter(samples, dtype=np.dtype((np.float64, len(names))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path} is not a UTF-8 CSV file ({error})") from error
-    if not lengths:
-        raise FormatError(f"{path} has a header and no samples")
-    n_times = next(iter(lengths.values()))
-    if odd := [name for name, length in lengths.items() if length != n_times]:
-        raise FormatError(
-            f"{path}: segment {odd[0]} has {lengths[odd[0]]} samples and the first has {n_times}"
-        )
-    if len(rates) > 1:
-        raise FormatError(f"{path} holds segments of two sampling rates: {sorted(rates)}")
-    rate = number(path, 2, "fs_hz", rates.pop()) if rates else None
-    signals = (flat * scale).reshape(len(lengths), n_times, len(names)).transpose(0, 2, 1)
-    return SegmentSet(
-        np.ascontiguousarray(signals, dtype=np.float32),
-        _stated_fs(path, rate, fs),
-        np.array(tasks),
-        channel_names=names,
-    )
-
-
-def _csv_channels(path: Path, header: Sequence[str]) -> tuple[list[str], FloatArray]:
-    if missing := [name for name in ("segment", "task") if name not in header]:
-        raise FormatError(
-            f"{path} lacks the column {missing[0]!r}, so it is no set of segments; "
-            "read other tables through a mapping file"
-        )
-    channels = [name for name in header if name not in _CSV_COLUMNS]
-    if not channels:
-        raise FormatError(f"{path} has no channel column, such as 'EMG1 [V]'")
-    pairs = [name.removesuffix("]").rpartition(" [") for name in channels]
-    scale = [volts_per_unit(unit if name else "", f"{path}, column {name or unit!r} (write it as "
-                            "'EMG1 [V]')") for name, _, unit in pairs]  # fmt: skip
-    return [name for name, _, _ in pairs], np.array(scale)
-
-
-def _csv_samples(
-    path: Path,
-    header: Sequence[str],
-    rows: Iterator[list[str]],
-    lengths: dict[str, int],
-    tasks: list[str],
-    rates: set[str],
-) -> Iterator[tuple[float, ...]]:
-    at = {name: header.index(name) for name in ("segment", "task", "fs_hz") if name in header}
-    used = [(i, name) for i, name in enumerate(header) if name not in _CSV_COLUMNS]
-    last = ""
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise FormatError(f"{path}, line {line}: {len(row)} cells for {len(header)} columns")
-        segment = row[at["segment"]]
-        if segment != last or not lengths:
-            if segment in lengths:
-                raise FormatError(f"{path}, line {line}: segment {segment} goes on after another")
-            tasks.append(row[at["task"]])
-            lengths[segment], last = 0, segment
-        lengths[segment] += 1
-        if "fs_hz" in at:
-            rates.add(row[at["fs_hz"]])
-        try:
-            yield tuple([float(row[i]) for i, _ in used])
-        except ValueError:
-            for i, name in used:  # says which one it is
-                number(path, line, name, row[i])
-            raise
-
-
-def write_edf_folder(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
-    """Write one EDF file per segment: ``sub-syn001_task-pull_emg.edf`` and so on."""
-    with atomic_directory(out, overwrite=overwrite) as folder:
-        for recording in _as_recordings(segments):
-            stem = f"sub-{recording.subject}_task-{bids_label(recording.task, 'task')}"
-            write_edf(recording, folder / f"{stem}_emg.edf")
-    return Path(out)
-
-
-def write_bids_segments(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
-    """Write an EMG-BIDS dataset, a participant per segment, labelled synthetic throughout."""
-    counts = ", ".join(f"{np.sum(segments.task == task)} {task}" for task in segments.tasks)
-    write_bids(
-        _as_recordings(segments),
-        out,
-        name="Synthetic surface EMG",
-        dataset_type="derivative",
-        source_datasets=segments.metadata.get("source_datasets"),
-        readme=(
-            "Synthetic surface EMG\n\nThis dataset is synthetic. No person was recorded for it: a "
-            "generative model (myosynth) made\nevery signal. Each sub-syn… is one independent "
-            f"segment of {segments.duration_s:g} s and stands for no person.\n"
-            f"Segments: {counts}.\n"
-        ),
-        acquisition="synthetic",
-        overwrite=overwrite,
-        check_duplicates=False,
-    )
-    return Path(out)
-
-
-def _as_recordings(segments: SegmentSet) -> Iterator[Recording]:
-    digits = max(3, len(str(len(segments))))
-    for index in range(len(segments)):
-        task = str(segments.task[index])
-        if not task:
-            raise InputError(f"segment {index} has no task, which EDF and BIDS names need; name it")
-        # a task that the file name cannot spell is kept as an annotation
-        spelled = task == bids_label(task, "task")
-        whole = Annotation(0.0, segments.duration_s, task)
-        yield Recording(
-            segments.read([index])[0],
-            segments.fs,
-            segments.channel_names,
-            subject=f"syn{index + 1:0{digits}d}",
-            muscles=segments.muscles,
-            task=task,
-            annotations=() if spelled else (whole,),
-            metadata={"synthetic": True},
-        )
-
-
-SegmentsWriter = Callable[..., Path]
-
-WRITERS: dict[str, SegmentsWriter] = {
-    "npz": write_npz,
-    "csv": write_csv,
-    "edf": write_edf_folder,
-    "bids": write_bids_segments,
-}
-"""By format: ``function(segments, out, *, overwrite=False)``, which returns what it wrote. Where
-`out` ends in the format's suffix (.npz, .csv) that file is written, otherwise `out` is a folder."""
-
-
-def _target(out: Path, suffix: str, overwrite: bool) -> Path:
-    path = Path(out)
-    if path.suffix.lower() != suffix:
-        if path.is_file():
-            raise InputError(f"{path} is a file; name a folder, or a file that ends in {suffix}")
-        path /= f"synthetic{suffix}"
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file that ends in {suffix}")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} already exists; name another file or pass --overwrite")
-    return path
-
-
-_SET_READERS: dict[str, Callable[[Path, float | None], SegmentSet]] = {
-    ".npz": _read_npz,
-    ".csv": _read_csv,
-}
 
 
 def read_segments(
@@ -310,15 +57,15 @@ def read_segments(
         return _cut_set(SegmentSet.open(path), seconds, path)
     source = _set_file(path) if mapping is None else None
     if source is not None:
-        return _cut_set(_SET_READERS[source.suffix.lower()](source, fs), seconds, source)
+        return _cut_set(SET_READERS[source.suffix.lower()](source, fs), seconds, source)
     return _from_recordings(iterate_recordings(path, mapping=mapping, fs=fs), path, seconds)
 
 
 def _set_file(path: Path) -> Path | None:
     """The one file that holds a whole set, where `path` is one or is a folder of one."""
     if path.is_file():
-        return path if path.suffix.lower() in _SET_READERS else None
-    sets = sorted(each for each in path.glob("*") if each.suffix.lower() in _SET_READERS)
+        return path if path.suffix.lower() in SET_READERS else None
+    sets = sorted(each for each in path.glob("*") if each.suffix.lower() in SET_READERS)
     if len(sets) > 1:
         raise FormatError(
             f"{path} holds several sets ({sets[0].name}, {sets[1].name}); name one of them"
@@ -384,10 +131,13 @@ def _from_recordings(
     return SegmentSet(
         np.stack(blocks),
         first[1].fs,
+        texts["task"],
+        subject=texts["subject"],
+        session=texts["session"],
+        recording=texts["recording"],
         channel_names=first[1].channel_names,
         muscles=first[1].muscles,
         start_s=starts,
-        **{name: np.array(values) for name, values in texts.items()},
     )
 
 
@@ -434,8 +184,8 @@ def _spans(path: Path, recording: Recording, root: Path, n_times: int) -> list[t
     ]
     if not fitting:
         raise InputError(
-            f"{path} has no task that lasts {n_times / fs:g} s ({recording.duration_s:g} s in all); "
-            "ask for shorter segments or leave it out"
+            f"{path} ({recording.duration_s:g} s) has no task that lasts {n_times / fs:g} s; ask "
+            "for shorter segments or leave it out"
         )
     return [
         (start, task)
