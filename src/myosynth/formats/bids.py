@@ -368,13 +368,17 @@ def read_bids_file(path: Path, root: Path) -> Recording:
     parts = entities(path)
     timed = any(not a.is_bad for a in annotations)
     stated = {key: value for key, value in sidecar.items() if value != "n/a"}
-    metadata = own.get("metadata") or {
-        "source_file": path.name,
-        "source_units": header.metadata["source_units"],
-        "sidecar": stated,
-        **({"events": points} if points else {}),
-        **_bad_channels(kept),
-    }
+    metadata = (
+        own["metadata"]
+        if "metadata" in own
+        else {
+            "source_file": path.name,
+            "source_units": header.metadata["source_units"],
+            "sidecar": stated,
+            **({"events": points} if points else {}),
+            **_bad_channels(kept),
+        }
+    )
     found = header.replace(
         fs=_agreed_fs(path, header.fs, sidecar, kept),
         channel_names=own.get("channel_names") or header.channel_names,

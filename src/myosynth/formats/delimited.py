@@ -141,7 +141,7 @@ def _read_numbers(path: Path, plan: TextMapping) -> tuple[FloatArray, int]:
                 counts["trimmed"] += any(cell.strip() for cell in cells)
             elif counts["trimmed"]:
                 raise FormatError(
-                    f"{path}, line {number - 1}: the EMG columns are empty here, and go on"
+                    f"{path}, line {number - 1}: the EMG columns are empty here, but not below"
                 )
             else:
                 counts["rows"] += 1

@@ -13,7 +13,7 @@ __all__ = ["DuplicateFinder", "find_duplicates"]
 _BIN_S = 0.02
 _MAX_BINS = 3000  # one minute tells; what is kept of a recording stays small
 _MIN_BINS = 100
-_CORRELATION = 0.99
+_CORRELATION = 0.95
 _MICROVOLT = 1e-6
 
 
@@ -28,7 +28,7 @@ class DuplicateFinder:
     """Compares each recording with all earlier ones; keeps a small print of each.
 
     Two recordings count as copies if their samples, rounded to 1 µV, are the same, or if their
-    log RMS in bins of 20 ms (first minute) correlates with r ≥ 0.99 at the best lag, which a change
+    log RMS in bins of 20 ms (first minute) correlates with r ≥ 0.95 at the best lag, which a change
     of gain, offset, start, rate or a little noise does not hide.
     """
 

@@ -1,7 +1,7 @@
 """EDF, EDF+, BDF and BDF+: both read and written piece by piece, in bounded memory.
 
 The format holds its rate as samples per record over seconds per record, the latter in eight
-characters. `write_edf` picks that pair so that other software sees the rate to 1e-8 or better, and
+characters. `write_edf` picks that pair so that other software sees the rate to about 1e-8, and
 notes the exact rate and length in the recording identification, from where `read_edf` restores
 them.
 
@@ -29,7 +29,7 @@ __all__ = ["edf_labels", "read_edf", "write_edf"]
 
 _BLOCK = 1 << 20  # samples per channel handled at once
 _MAX_RECORD_BYTES = 10_000_000  # what other EDF software still opens
-_RATE_TOLERANCE = 1e-8
+_RATE_TOLERANCES = (1e-8, 1e-7, 1e-6)
 _SMALL_PADDING = 32
 _SIGNAL_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 _NOTE = re.compile(r"\bfs=(\S+) n_times=(\d+)")
@@ -266,8 +266,11 @@ def _exact_rate_and_length(header: _Header, per_record: int) -> tuple[float, int
     fs, n_times = per_record / header.record_s, per_record * header.n_records
     if (note := _NOTE.search(header.recording)) is None:
         return fs, n_times
-    noted_fs, noted_n_times = float(note[1]), int(note[2])
-    if abs(noted_fs / fs - 1) > 1e-4 or not 0 < noted_n_times <= n_times:
+    try:
+        noted_fs, noted_n_times = float(note[1]), int(note[2])
+    except ValueError as error:
+        raise FormatError(f"{header.path} is damaged: it notes a rate of {note[1]!r}") from error
+    if not abs(noted_fs / fs - 1) <= 1e-4 or not 0 < noted_n_times <= n_times:
         raise FormatError(
             f"{header.path} contradicts itself: {fs:g} Hz and {n_times} samples in the header, "
             f"{noted_fs:g} Hz and {noted_n_times} in its recording identification"
@@ -391,8 +394,13 @@ def _record_geometry(fs: float, n_times: int, bytes_each: int) -> tuple[int, str
     error = np.abs(n / rounded / fs - 1)
     error[n / rounded == fs] = 0.0
     padding = -n_times % n
-    close = error <= max(_RATE_TOLERANCE, error.min())
-    close &= padding <= max(_SMALL_PADDING, padding[close].min())
+    for tolerance in _RATE_TOLERANCES:
+        close = (error <= tolerance) & (padding <= _SMALL_PADDING)
+        if close.any():
+            break
+    else:  # very short: the rate comes first
+        close = error <= max(_RATE_TOLERANCES[-1], error.min())
+        close &= padding == padding[close].min()
     rank = np.lexsort((np.abs(np.log(rounded[close])), padding[close], error[close]))
     best = np.flatnonzero(close)[rank[0]]
     text = f"{rounded[best]:.{max(0, decimals[best])}f}"

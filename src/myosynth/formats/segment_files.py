@@ -48,7 +48,7 @@ def write_npz(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Pa
 
 def _read_npz(path: Path, fs: float | None) -> SegmentSet:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             content = {name: stored[name] for name in stored.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise FormatError(f"{path} is not a sound npz file without pickles ({error})") from error
