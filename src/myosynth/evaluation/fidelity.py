@@ -145,7 +145,7 @@ def describe(signals: SignalArray, fs: float, subject: NDArray[np.str_]) -> Samp
     between = np.empty((n_segments, 2 * len(pairs[0])))
     psd: list[Array] = []
     step = max(1, (1 << 19) // (n_channels * n_times))
-    for start in range(0, n_segments, step):
+    for start in range(0, max(1, n_segments), step):  # once even when empty, for the shapes
         block = np.asarray(signals[start : start + step], dtype=np.float64)
         psd.append(segment_psd(block, fs)[1])
         if n_channels > 1:

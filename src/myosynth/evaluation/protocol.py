@@ -523,7 +523,7 @@ def _utility(
         train, synthetic, test, rivals,
         seed=settings.seed, n_bootstrap=settings.n_bootstrap, n_jobs=settings.n_jobs,
     )  # fmt: skip
-    return rows + learning_curve(train, synthetic, test, seed=settings.seed)
+    return rows + learning_curve(known, synthetic, test, seed=settings.seed)
 
 
 def _counts(

@@ -47,6 +47,7 @@ def ar_noise(real: Array, fs: float, n_segments: int, rng: np.random.Generator) 
     Source: Yule–Walker equations, e.g. Stoica & Moses (2005), Spectral Analysis of Signals, 3.4.
     """
     rms = _rms(real)
+    own_rms = _drawn(rms, n_segments, rng)
     spectrum = np.abs(rfft(real / rms, 2 * real.shape[-1], axis=-1)) ** 2
     correlation = irfft(spectrum.mean(axis=0), axis=-1)[:, : AR_ORDER + 1]
     settle = 500
@@ -57,7 +58,7 @@ def ar_noise(real: Array, fs: float, n_segments: int, rng: np.random.Generator) 
         weights = solve_toeplitz(first, r[1:])
         noise[:, channel] = lfilter([1.0], np.r_[1.0, -weights], noise[:, channel], axis=-1)
     noise = noise[..., settle:]
-    result: Array = noise / _rms(noise) * rms[rng.integers(len(real), size=n_segments)]
+    result: Array = noise / _rms(noise) * own_rms
     return result
 
 
@@ -66,7 +67,7 @@ def phase_randomised(real: Array, fs: float, n_segments: int, rng: np.random.Gen
 
     Source: Prichard & Theiler (1994), doi:10.1103/PhysRevLett.73.951.
     """
-    chosen = real[rng.integers(len(real), size=n_segments)]
+    chosen = _drawn(real, n_segments, rng)
     spectrum = rfft(chosen, axis=-1)
     turn = np.exp(2j * np.pi * rng.random((n_segments, 1, spectrum.shape[-1])))
     turn[..., 0] = 1.0
@@ -81,8 +82,8 @@ def task_noise(real: Array, fs: float, n_segments: int, rng: np.random.Generator
 
     Parameters as in `ar_noise`.
     """
+    chosen = _drawn(real, n_segments, rng)
     frequencies, psd = segment_psd(real / _rms(real), fs)
-    chosen = real[rng.integers(len(real), size=n_segments)]
     shape = np.broadcast_to(psd.mean(axis=0), (n_segments, *psd.shape[1:]))
     return _modulated(frequencies, shape, chosen, fs, rng)
 
@@ -93,7 +94,7 @@ def modulated_noise(real: Array, fs: float, n_segments: int, rng: np.random.Gene
     Parameters as in `ar_noise`. What it lacks are the motor units: within the envelope it is
     Gaussian, and its frequency does not follow its amplitude.
     """
-    chosen = real[rng.integers(len(real), size=n_segments)]
+    chosen = _drawn(real, n_segments, rng)
     floor = 1e-6 * _rms(chosen)
     # the spectrum of the demodulated segment: modulation would smear it a second time
     frequencies, psd = segment_psd(chosen / np.maximum(envelope(chosen, fs), floor), fs)
@@ -105,7 +106,7 @@ def jittered(real: Array, fs: float, n_segments: int, rng: np.random.Generator) 
 
     Source: Um et al. (2017), doi:10.1145/3136755.3136817.
     """
-    chosen = real[rng.integers(len(real), size=n_segments)]
+    chosen = _drawn(real, n_segments, rng)
     return chosen + 0.05 * _rms(chosen) * rng.standard_normal(chosen.shape)
 
 
@@ -114,7 +115,7 @@ def magnitude_warped(real: Array, fs: float, n_segments: int, rng: np.random.Gen
 
     Source: Um et al. (2017), doi:10.1145/3136755.3136817 (piecewise linear here, not a spline).
     """
-    chosen = real[rng.integers(len(real), size=n_segments)]
+    chosen = _drawn(real, n_segments, rng)
     knots = 1 + 0.2 * rng.standard_normal((n_segments, 6))
     position = np.linspace(0, 5, real.shape[-1])
     left = np.minimum(position.astype(int), 4)
@@ -135,9 +136,13 @@ SURROGATES: dict[str, Surrogate] = {
 """Name → function of (real, fs, n_segments, rng)."""
 
 
-def _rms(signals: Array) -> Array:
-    if len(signals) == 0:
+def _drawn(real: Array, n_segments: int, rng: np.random.Generator) -> Array:
+    if len(real) == 0:
         raise NotEnoughDataError("surrogates need at least one real segment")
+    return real[rng.integers(len(real), size=n_segments)]
+
+
+def _rms(signals: Array) -> Array:
     root: Array = np.sqrt(np.mean(signals**2, axis=-1, keepdims=True))
     return np.asarray(np.maximum(root, 1e-12))
 

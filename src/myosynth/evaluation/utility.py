@@ -108,8 +108,9 @@ def predict(
     """The tasks that a classifier trained on `train` gives to the segments of `test`."""
     used = _columns(features, train.table.shape[1])
     used = used[np.ptp(train.table[:, used], axis=0) > 0]
-    if len(np.unique(train.task)) < 2 or len(used) == 0:
-        return np.full(len(test), train.task[0])
+    names, counts = np.unique(train.task, return_counts=True)
+    if len(names) < 2 or len(used) == 0 or len(train) < 2 * len(names):
+        return np.full(len(test), names[counts.argmax()])  # nothing to learn from
     model = CLASSIFIERS[classifier](seed, n_jobs).fit(train.table[:, used], train.task)
     found: Text = model.predict(test.table[:, used]).astype(str)
     return found

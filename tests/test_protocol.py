@@ -1,0 +1,245 @@
+import json
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from myosynth.errors import FormatError, InputError, NotEnoughDataError
+from myosynth.evaluation import Scores, evaluate
+from myosynth.evaluation.scores import ROW_KEYS
+from myosynth.recordings import SegmentSet
+
+FS = 500.0
+QUICK = {"n_bootstrap": 40, "n_repeats": 6, "n_jobs": 1}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_trees():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("myosynth.evaluation.fidelity.N_TREES", 8)
+        yield
+
+
+def person(number, task, n, rng):
+    """Noise whose gain, colour and tail are the person's own."""
+    own = np.random.default_rng(number)
+    gain, pole, degrees = np.exp(0.5 * own.standard_normal()), own.uniform(-0.2, 0.7), 4
+    degrees += 10 * own.random()
+    rhythm = own.uniform(0.7, 3)
+    white = rng.standard_t(degrees, (n, 1, 500))
+    coloured = lfilter([1.0], [1.0, -pole], white, axis=-1)
+    time = np.arange(500) / FS
+    depth = 0.8 if task == "pull" else own.uniform(0, 0.3)
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 1))
+    base = 4e-3 if task == "pull" else 1e-3
+    return base * gain * coloured * (1 + depth * np.cos(2 * np.pi * rhythm * time + phase))
+
+
+def cohort(numbers, split, seed, n=8, tasks=("pull", "stoop")):
+    rng = np.random.default_rng(seed)
+    parts = [
+        SegmentSet(
+            person(number, task, n, rng).astype(np.float32),
+            FS,
+            task,
+            subject=f"p{number}",
+            split=split,
+        )
+        for number in numbers
+        for task in tasks
+    ]
+    return SegmentSet.concatenate(parts)
+
+
+@pytest.fixture(scope="module")
+def real():
+    people = range(10)
+    return SegmentSet.concatenate(
+        [
+            cohort(people, "train", 1),
+            cohort(people, "holdout", 2),
+            cohort(range(10, 16), "unseen", 3),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def truth():
+    made = cohort(range(10), "", 4)
+    made.subject = np.full(len(made), "")
+    return made
+
+
+def codes(scores):
+    return {finding.code for finding in scores.findings}
+
+
+def changed(segments, signals=None, **columns):
+    result = segments[:]
+    if signals is not None:
+        result.signals = np.asarray(signals, dtype=np.float32)
+    for name, values in columns.items():
+        setattr(result, name, values)
+    return result
+
+
+@pytest.fixture(scope="module")
+def scores_of_truth(real, truth):
+    effort = truth[:]
+    power = np.mean(np.square(effort.read(), dtype=float), axis=(1, 2))
+    effort.columns["effort"] = 0.5 * np.log(power)
+    return evaluate(real, effort, round_trip=lambda x: 1.5 * x, **QUICK)
+
+
+def test_truth_lies_at_the_same_subject_floor(scores_of_truth):
+    assert scores_of_truth.validity["passed"]
+    assert not [f for f in scores_of_truth.findings if f.severity == "error"]
+    for task in ("pull", "stoop"):
+        for group in ("time", "spectral"):
+            row = scores_of_truth.select(task=task, group=group, metric="w1")[0]
+            assert abs(row["z"]) < 0.35
+            assert row["z_low"] <= 0.1
+            assert row["floor_new"] > row["floor_same"]
+
+
+def test_rows_are_complete_and_survive_json(scores_of_truth):
+    for row in scores_of_truth.rows:
+        assert tuple(row) == ROW_KEYS
+    text = json.dumps(scores_of_truth.to_dict(), allow_nan=False)
+    again = Scores.from_dict(json.loads(text))
+    assert again.to_dict() == scores_of_truth.to_dict()
+    with pytest.raises(FormatError, match="schema"):
+        Scores.from_dict({"schema": "other/1"})
+
+
+def test_effort_asked_is_compared_with_effort_obtained(scores_of_truth):
+    rows = scores_of_truth.select(task="pull", group="effort")
+    assert {row["metric"]: round(row["value"], 6) for row in rows} == {"slope": 1.0, "r2": 1.0}
+
+
+def test_round_trip_shows_its_own_loss_only(scores_of_truth):
+    loud = scores_of_truth.select(task="pull", group="time", metric="w1")[0]
+    shape = scores_of_truth.select(task="pull", group="higher_order", metric="w1")[0]
+    assert loud["round_trip"] > loud["floor_same"] + 0.3
+    assert shape["round_trip"] < shape["floor_same"] + 0.2
+
+
+@pytest.mark.slow
+def test_holdout_as_synthetic_is_zero_and_other_people_are_one(real):
+    holdout = evaluate(real, real.where(split="holdout"), **QUICK)
+    others = evaluate(real, real.where(split="unseen"), **QUICK)
+    assert {"copies", "holdout_copied"} <= codes(holdout)
+    checked = 0
+    for task in real.tasks:
+        for group in ("time", "spectral", "envelope", "higher_order"):
+            zero = holdout.select(task=task, group=group, metric="w1")[0]
+            one = others.select(task=task, group=group, metric="w1")[0]
+            if zero["z"] is not None:
+                assert zero["z_low"] <= 0 <= zero["z_high"]
+            if one["z"] is not None:
+                checked += 1
+                assert one["z_low"] <= 1 <= one["z_high"]
+    assert checked >= 3
+
+
+def test_same_seed_same_scores(real, truth):
+    few = real[np.flatnonzero(real.task == "pull")]
+    one, two = (evaluate(few, truth, seed=5, **QUICK).to_dict() for _ in range(2))
+    assert one == two
+    codes_ = {finding["code"] for finding in one["findings"]}
+    assert {"one_task", "task_unknown"} <= codes_
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1e3, "1000 times larger"), pytest.param(1e-6, "1,000,000", marks=pytest.mark.slow)],
+)
+def test_units_are_named(real, truth, factor, words):
+    scores = evaluate(real, changed(truth, factor * truth.read()), **QUICK)
+    (unit,) = [finding for finding in scores.findings if finding.code == "unit"]
+    assert words in unit.text
+
+
+def test_broken_segments_are_counted_and_the_rest_is_scored(real, truth):
+    signals = truth.read().copy()
+    signals[3, 0, 5] = np.nan
+    signals[10] = 2e-3
+    signals[20] = signals[21]
+    signals[30] = np.clip(signals[30], -5e-4, 5e-4)
+    scores = evaluate(real, changed(truth, signals), **QUICK)
+    wanted = {
+        "nan_segments": 1,
+        "constant_segments": 1,
+        "duplicate_segments": 1,
+        "clipped_segments": 1,
+        "copies_of_real": 0,
+    }
+    assert {key: scores.validity[key] for key in wanted} == wanted
+    assert not scores.validity["passed"]
+    assert {"nan", "constant", "duplicates", "clipped"} <= codes(scores)
+    assert scores.select(task="pull", group="time", metric="w1")
+
+
+@pytest.mark.slow
+def test_missing_task_and_tiny_class_are_flagged(real, truth):
+    scores = evaluate(real, truth.where(task="pull"), **QUICK)
+    assert "task_missing" in codes(scores)
+    few = np.r_[truth.rows(task="pull"), truth.rows(task="stoop")[:3]]
+    scores = evaluate(real, truth[few], **QUICK)
+    assert any("stoop is not scored" in f.text and "3 synthetic" in f.text for f in scores.findings)
+    assert not scores.select(task="stoop")
+
+
+def test_one_subject_gives_values_without_z(truth):
+    real = SegmentSet.concatenate([cohort([0], "train", 1, n=20), cohort([0], "holdout", 2, n=20)])
+    scores = evaluate(real, truth, **QUICK)
+    assert {"one_subject", "no_unseen"} <= codes(scores)
+    row = scores.select(task="pull", group="time", metric="w1")[0]
+    assert row["value"] > row["floor_same"]
+    assert row["z"] is row["floor_new"] is None
+
+
+def test_silence_everywhere_is_no_crash(real, truth):
+    scores = evaluate(changed(real, 0 * real.read()), changed(truth, 0 * truth.read()), **QUICK)
+    assert {"constant_task", "constant"} <= codes(scores)
+
+
+@pytest.mark.slow
+def test_two_names_for_one_recording_are_reported(real, truth):
+    signals = real.read().copy()
+    signals[real.subject == "p1"] = signals[real.subject == "p0"]
+    scores = evaluate(changed(real, signals), truth, **QUICK)
+    assert any("p0, p1" in f.text for f in scores.findings if f.code == "real_duplicates")
+
+
+def test_what_cannot_be_compared_is_refused(real, truth):
+    with pytest.raises(NotEnoughDataError, match="holdout"):
+        evaluate(real.where(split="train"), truth)
+    with pytest.raises(InputError, match="sampling rates"):
+        evaluate(real, SegmentSet(truth.read(), 1000.0, truth.task))
+    with pytest.raises(InputError, match="channels"):
+        evaluate(real, SegmentSet(np.repeat(truth.read(), 2, axis=1), FS, truth.task))
+    with pytest.raises(InputError, match="lengths"):
+        evaluate(real, SegmentSet(truth.read()[..., :400], FS, truth.task))
+    with pytest.raises(NotEnoughDataError, match="no segments"):
+        evaluate(real, truth[:0])
+    with pytest.raises(InputError, match="n_bootstrap"):
+        evaluate(real, truth, n_bootstrap=1)
+
+
+@pytest.mark.slow
+def test_generator_factory_adds_leave_one_out_and_progress_ends_at_one(real, truth):
+    shares = []
+    small = real[np.flatnonzero(np.isin(real.subject, ["p0", "p1", "p2", "p10"]))]
+    scores = evaluate(
+        small,
+        truth,
+        make_generator=lambda others, seed: others,
+        on_progress=lambda share, what: shares.append(share),
+        **QUICK,
+    )
+    names = {row["metric"] for row in scores.select(group="utility")}
+    assert "tstr_loso_full_lda" in names
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert "few_subjects" in codes(scores)
