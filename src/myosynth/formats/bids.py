@@ -179,7 +179,8 @@ def _write_participants(folder: Path, participants: Mapping[str, Mapping[str, st
         for label, row in participants.items()
     ]
     write_tsv(folder / "participants.tsv", rows)
-    write_json(folder / "participants.json", described)
+    write_json(folder / "participants.json", {"Description": "Participants", **described})
+    write_json(folder / "channels.json", {"Description": "Channels of each recording"})
 
 
 def _readme(name: str, readme: str | None, summary: BidsSummary, *, dropped: bool) -> str:
@@ -238,6 +239,7 @@ def _sidecar(recording: Recording) -> dict[str, Any]:
             number, key = number + 1, f"{each['name']}{number + 1}"
         filters[key] = {k: v for k, v in each.items() if k != "name"} or {"Applied": True}
     return {
+        "Description": f"Surface EMG, {recording.name}",
         "TaskName": recording.task or "mixed",
         **dict.fromkeys(_UNKNOWN_FIELDS, "n/a"),
         "EMGPlacementScheme": "Other",
@@ -292,6 +294,7 @@ def _write_events(recording: Recording, stem: Path) -> None:
     write_json(
         stem.with_suffix(".json"),
         {
+            "Description": "Tasks and spans that must not be used",
             "trial_type": {"Description": "Task or bad span", "Levels": levels},
             "StimulusPresentation": {"SoftwareName": "n/a"},
         },
