@@ -224,7 +224,8 @@ def _mmd2(kernel: Array, left: Array, right: Array) -> Array:
     def mean(u: Array, v: Array, same: bool) -> Array:
         total = np.sum((u @ kernel) * v, axis=1)
         pairs = u.sum(axis=1) * v.sum(axis=1) - (np.sum(u * v, axis=1) if same else 0.0)
-        result: Array = total / pairs
+        # a resample of one single segment has no pairs and no distances either
+        result: Array = total / np.maximum(pairs, 1.0)
         return result
 
     result: Array = mean(left, left, True) + mean(right, right, True) - 2 * mean(left, right, False)

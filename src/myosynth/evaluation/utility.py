@@ -109,8 +109,10 @@ def predict(
     used = _columns(features, train.table.shape[1])
     used = used[np.ptp(train.table[:, used], axis=0) > 0]
     names, counts = np.unique(train.task, return_counts=True)
-    if len(names) < 2 or len(used) == 0 or len(train) < 2 * len(names):
-        return np.full(len(test), names[counts.argmax()])  # nothing to learn from
+    known = names[counts > 1]  # one segment has no spread to learn from
+    if len(known) < 2 or len(used) == 0:
+        return np.full(len(test), names[counts.argmax()])
+    train = train.take(np.isin(train.task, known))
     model = CLASSIFIERS[classifier](seed, n_jobs).fit(train.table[:, used], train.task)
     found: Text = model.predict(test.table[:, used]).astype(str)
     return found
