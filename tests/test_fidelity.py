@@ -163,3 +163,10 @@ def test_effort_response_recovers_a_line(rng):
     assert slope == pytest.approx(0.8, abs=0.03)
     assert 0.95 < r2 < 1
     assert np.isnan(effort_response(np.ones(5), asked[:5])).all()
+
+
+def test_a_resample_of_one_segment_is_no_crash(rng):
+    one = noise_sample(rng, 20)
+    index = (np.zeros((3, 20), dtype=int), rng.integers(20, size=(3, 20)))
+    got = compare(one, noise_sample(rng, 20), Scale.fit(one, 1, FS), seed=0, index=index)
+    assert all(np.isfinite(draws).all() for draws in got.draws.values())

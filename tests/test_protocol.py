@@ -142,6 +142,7 @@ def test_holdout_as_synthetic_is_zero_and_other_people_are_one(real):
     assert checked >= 3
 
 
+@pytest.mark.slow
 def test_same_seed_same_scores(real, truth):
     few = real[np.flatnonzero(real.task == "pull")]
     one, two = (evaluate(few, truth, seed=5, **QUICK).to_dict() for _ in range(2))
@@ -150,10 +151,8 @@ def test_same_seed_same_scores(real, truth):
     assert {"one_task", "task_unknown"} <= codes_
 
 
-@pytest.mark.parametrize(
-    ("factor", "words"),
-    [(1e3, "1000 times larger"), pytest.param(1e-6, "1,000,000", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("factor", "words"), [(1e3, "1000 times larger"), (1e-6, "1,000,000")])
 def test_units_are_named(real, truth, factor, words):
     scores = evaluate(real, changed(truth, factor * truth.read()), **QUICK)
     (unit,) = [finding for finding in scores.findings if finding.code == "unit"]
@@ -190,6 +189,7 @@ def test_missing_task_and_tiny_class_are_flagged(real, truth):
     assert not scores.select(task="stoop")
 
 
+@pytest.mark.slow
 def test_one_subject_gives_values_without_z(truth):
     real = SegmentSet.concatenate([cohort([0], "train", 1, n=20), cohort([0], "holdout", 2, n=20)])
     scores = evaluate(real, truth, **QUICK)

@@ -99,7 +99,9 @@ def test_left_out_subject_is_never_shown_to_the_generator(rng):
         leave_one_subject_out(real.where(subject="s0"), make, seed=0)
 
 
-def test_too_little_to_learn_from_is_a_constant_answer(rng):
+def test_a_task_of_one_segment_is_never_answered(rng):
     real = labelled(rng)
-    few = real.take(np.array([0, 1, 2, 4]))
-    assert set(predict(few, real)) == {"pull"}
+    rows = np.flatnonzero(real.task != "push")
+    few = real.take(np.r_[rows, np.flatnonzero(real.task == "push")[0]])
+    assert set(predict(few, real)) == {"lift", "pull"}
+    assert set(predict(real.take(np.array([0, 1, 2, 4])), real)) == {"pull"}
