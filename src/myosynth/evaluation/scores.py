@@ -9,7 +9,7 @@ import numpy as np
 
 from myosynth.errors import FormatError
 
-__all__ = ["ROW_KEYS", "SCHEMA", "Finding", "Scores", "make_row"]
+__all__ = ["ROW_KEYS", "SCHEMA", "Finding", "Scores", "make_row", "plain"]
 
 SCHEMA = "myosynth-scores/1"
 
@@ -90,7 +90,7 @@ class Scores:
             "validity": self.validity,
             "provenance_counts": self.provenance_counts,
         }
-        cleaned: dict[str, Any] = _plain(content)
+        cleaned: dict[str, Any] = plain(content)
         return cleaned
 
     @classmethod
@@ -138,11 +138,12 @@ def make_row(task: str, group: str, metric: str, **values: Any) -> dict[str, Any
     return row
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` with mappings, lists and numbers as JSON knows them; no NaN, no infinities."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
