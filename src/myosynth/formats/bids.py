@@ -139,8 +139,7 @@ def write_bids(
                 "BIDSVersion": _BIDS_VERSION,
                 "DatasetType": dataset_type,
                 "License": licence,
-                "Authors": list(authors)
-                or ["The authors of the source", "The myosynth developers"],
+                "Authors": list(authors or _UNKNOWN_AUTHORS),
                 "HEDVersion": "8.4.0",
                 "GeneratedBy": [
                     dict(generated_by or {"Name": "myosynth", "Version": version("myosynth")})
@@ -281,8 +280,8 @@ def _channel_rows(recording: Recording, units: Sequence[str]) -> list[dict[str, 
 
 def _write_events(recording: Recording, stem: Path) -> None:
     spans = sorted(recording.annotations, key=lambda a: a.onset_s)
-    if recording.task:  # so that other software finds the task as an event too
-        spans.insert(0, _whole(recording))
+    if recording.task and _whole(recording) not in spans:
+        spans.insert(0, _whole(recording))  # other software finds the task as an event too
     rows = [
         {"onset": a.onset_s, "duration": a.duration_s, "trial_type": a.description} for a in spans
     ]
