@@ -8,7 +8,7 @@ from myosynth.simulation.tasks import (
     draw_subject,
     vary_session,
 )
-from myosynth.simulation.truth import Truth
+from myosynth.simulation.truth import Truth, write_truth
 
 __all__ = [
     "CHANNEL_NAMES",
@@ -21,4 +21,5 @@ __all__ = [
     "simulate_dataset",
     "simulate_recording",
     "vary_session",
+    "write_truth",
 ]

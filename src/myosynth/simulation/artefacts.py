@@ -57,7 +57,7 @@ def electrocardiogram(
         for centre in beats + delay:
             # beyond six widths a wave is smaller than any noise
             first = max(0, int((centre - 6 * width) * fs))
-            last = min(n_times, int((centre + 6 * width) * fs) + 1)
+            last = max(first, min(n_times, int((centre + 6 * width) * fs) + 1))
             t = np.arange(first, last) / fs - centre
             signal[first:last] += peak * height * np.exp(-0.5 * (t / width) ** 2)
     inside = beats[(beats >= 0) & (beats < end_s)]

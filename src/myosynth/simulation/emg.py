@@ -36,10 +36,11 @@ NOISE_RMS = 2e-5
 """Default noise in V at the amplifier's output: 1 µV at the electrodes (SENIAM's and ISEK's limit
 for a good amplifier is a few µV) through the gain of `AMPLIFIER_GAIN`."""
 AMPLIFIER_GAIN = 20.0  # V/V: puts squat lifting at 1e-2 V for half a millivolt on the skin
-_VOLTS_PER_UNIT = 5.8e-3  # scale of the action potentials, set once from the paper's amplitudes
+_VOLTS_PER_UNIT = 1.93e-2  # scale of the action potentials, set once from the paper's amplitudes
 _LONGEST_S = 24 * 3600.0
 _LOWEST_FS, _HIGHEST_FS = 800.0, 20000.0
 _MAINS_HZ = (45.0, 65.0)
+_DEEPEST_FATIGUE = 1.0
 _TAIL_S = 0.1
 
 
@@ -118,8 +119,9 @@ def simulate_recording(
     noise : float
         RMS of the amplifier's noise within 10–500 Hz, V; 0 = none.
     fatigue : float
-        Rate at which muscle-fibre conduction velocity falls, share per minute, 0–1; median
-        frequency falls with it (Merletti et al. 1990, doi 10.1152/jappl.1990.69.5.1810).
+        Rate at which muscle-fibre conduction velocity falls, share per minute, 0–1, at most 1 by
+        the end; median frequency falls with it (Merletti et al. 1990,
+        doi 10.1152/jappl.1990.69.5.1810).
     with_truth : bool
         Return the truth beside the recording.
     subject, session, run : str
@@ -144,7 +146,7 @@ def simulate_recording(
         raise InputError(f"{duration_s:g} s at {fs:g} Hz is not even two samples; ask for more")
     person = traits or draw_subject(np.random.default_rng(seed))
     muscle_rng, artefact_rng = np.random.default_rng([seed, 1 + TASKS.index(task)]).spawn(2)
-    data, truth = _muscles(task, person, n_times, fs, fatigue, muscle_rng)
+    data, truth = _muscles(task, person, duration_s, fs, fatigue, muscle_rng)
     ecg_rng, mains_rng, noise_rng = artefact_rng.spawn(3)
     if ecg:
         heart, beats_s = electrocardiogram(
@@ -183,7 +185,7 @@ def simulate_recording(
 def _muscles(
     task: str,
     person: SubjectTraits,
-    n_times: int,
+    duration_s: float,
     fs: float,
     fatigue: float,
     rng: np.random.Generator,
@@ -191,7 +193,8 @@ def _muscles(
     """Both muscles without artefacts, (2, n_times) in volts, and the truth about them."""
     drive_rng, *firing_rngs = rng.spawn(3)
     # action potentials are centred on their discharge: those just after the end reach back into it
-    n_frames = int(np.ceil((n_times / fs + _TAIL_S) * DRIVE_FS))
+    n_frames = int(np.ceil((duration_s + _TAIL_S) * DRIVE_FS))
+    n_times = round(duration_s * fs)
     activation = activation_profile(task, person, n_frames, drive_rng)
     pools = [
         draw_pool(pool_rng) for pool_rng in np.random.default_rng(person.anatomy_seed).spawn(2)
@@ -203,14 +206,14 @@ def _muscles(
         data[side] = render(
             pool, person.geometry, side_times, side_units, fs=fs, n_times=n_times, fatigue=fatigue
         )
-        inside = side_times < n_times / fs
+        inside = side_times < duration_s
         times.append(side_times[inside])
         units.append(side_units[inside])
     data *= _VOLTS_PER_UNIT * person.gain
     truth = Truth(
         task=task,
         cadence_hz=person.task(task).cadence_hz,
-        activation=activation[:, : int(np.ceil(n_times / fs * DRIVE_FS))],
+        activation=activation[:, : int(np.ceil(duration_s * DRIVE_FS))],
         activation_fs=DRIVE_FS,
         threshold=np.stack([pool.threshold for pool in pools]),
         spike_times_s=np.concatenate(times),
@@ -344,6 +347,11 @@ def _check(duration_s: float, fs: float, seed: int, options: dict[str, float]) -
         raise InputError(f"mains_hz is 50 or 60 Hz the world over, not {options['mains_hz']!r}")
     if options["fatigue"] > 1:
         raise InputError(f"fatigue is a share per minute, at most 1, not {options['fatigue']!r}")
+    if options["fatigue"] * duration_s / 60 > _DEEPEST_FATIGUE:
+        raise InputError(
+            f"fatigue {options['fatigue']:g} per minute over {duration_s:g} s would all but stop "
+            f"conduction; keep their product below {_DEEPEST_FATIGUE:g} (a fall to 37 %)"
+        )
 
 
 def _check_whole(name: str, value: int, lowest: int) -> None:

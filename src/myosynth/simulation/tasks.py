@@ -50,10 +50,10 @@ class _TaskTemplate:
 
 
 _TEMPLATES = {
-    "pull": _TaskTemplate(peak=0.29, rest=0.22, cadence_hz=1.1, duty=0.50),
-    "push": _TaskTemplate(peak=0.125, rest=0.28, cadence_hz=1.8, duty=0.55),
+    "pull": _TaskTemplate(peak=0.45, rest=0.22, cadence_hz=1.1, duty=0.50),
+    "push": _TaskTemplate(peak=0.20, rest=0.28, cadence_hz=1.8, duty=0.55),
     "squat": _TaskTemplate(peak=0.60, rest=1.0, cadence_hz=0.0, duty=1.0),
-    "stoop": _TaskTemplate(peak=0.055, rest=1.0, cadence_hz=0.0, duty=1.0),
+    "stoop": _TaskTemplate(peak=0.056, rest=1.0, cadence_hz=0.0, duty=1.0),
 }
 
 # Variability: standard deviations of the logarithm unless said otherwise. Between people after the

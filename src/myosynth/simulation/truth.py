@@ -1,5 +1,6 @@
 """What the simulator knows beside the signal."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError
-from myosynth.storage import atomic_file
+from myosynth.recordings import Recording
+from myosynth.storage import atomic_directory, atomic_file
 
-__all__ = ["Truth"]
+__all__ = ["Truth", "write_truth"]
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,35 @@ class Truth:
             values[name] = float(values[name])
         values["task"] = str(values["task"])
         return cls(**values)
+
+
+def write_truth(
+    pairs: Iterable[tuple[Recording, Truth]], folder: str | Path, *, overwrite: bool = False
+) -> Iterator[Recording]:
+    """Pass recordings on to a writer and keep the truth about each in ``NAME_truth.npz``.
+
+    >>> pairs = simulate_dataset(with_truth=True)
+    >>> write_bids(write_truth(pairs, "simulated_truth"), "simulated", name="Simulated")
+
+    Parameters
+    ----------
+    pairs : iterable of (Recording, Truth)
+        From `simulate_dataset`; consumed one at a time.
+    folder : path
+        Appears when the last recording has been taken, and not at all if the writer fails.
+    overwrite : bool
+        Replace an existing folder.
+
+    Yields
+    ------
+    Recording
+
+    Raises
+    ------
+    InputError
+        If the folder exists and is not empty.
+    """
+    with atomic_directory(folder, overwrite=overwrite) as partial:
+        for recording, truth in pairs:
+            truth.save(partial / f"{recording.name}_truth.npz")
+            yield recording
