@@ -1,0 +1,1 @@
+"""The whole: pipeline, reports, command line. The only room that knows all the others."""

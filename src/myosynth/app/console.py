@@ -1,0 +1,232 @@
+"""What the command line shows: progress on stderr, results on stdout."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from myosynth.app.config import Progress
+
+if TYPE_CHECKING:
+    from myosynth.app.demo import DemoSummary
+    from myosynth.app.preparation import PrepareSummary
+    from myosynth.app.sources import ImportSummary
+    from myosynth.diffusion import Synthesizer
+    from myosynth.evaluation import Scores
+    from myosynth.formats import BidsSummary
+    from myosynth.recordings import SegmentSet
+
+__all__ = [
+    "progress_bar",
+    "show_demo",
+    "show_import",
+    "show_info",
+    "show_model",
+    "show_prepare",
+    "show_scores",
+    "show_simulate",
+    "show_synthetic",
+]
+
+_MOST_ROWS = 60
+_INFO_TABLES = ("splits", "findings", "recordings")
+_SPLITS = ("train", "holdout", "validation", "unseen")
+
+
+@contextmanager
+def progress_bar(title: str, *, quiet: bool) -> Iterator[Progress | None]:
+    """A bar on stderr, fed by the share done and what is being done.
+
+    Without a terminal a line is written at every tenth, so that logs stay short.
+    """
+    if quiet:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _log_lines(title)
+        return
+    columns = (
+        TextColumn("{task.fields[title]}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=1.0, title=title)
+
+        def told(share: float, what: str) -> None:
+            progress.update(bar, completed=share, description=what)
+
+        yield told
+
+
+def _log_lines(title: str) -> Progress:
+    said = -1
+
+    def told(share: float, what: str) -> None:
+        nonlocal said
+        tenth = int(share * 10)
+        if tenth > said:
+            said = tenth
+            sys.stderr.write(f"{title} {share:4.0%} {what}\n")
+            sys.stderr.flush()
+
+    return told
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for number, name in enumerate(columns):
+        numeric = bool(rows) and all(not isinstance(row[number], str) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*(_text(value) for value in row))
+    console = Console()
+    console.print(table)
+    if len(rows) > _MOST_ROWS:
+        console.print(f"… and {len(rows) - _MOST_ROWS} more")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _warn(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        sys.stderr.write(f"Note: {sentence}\n")
+
+
+def _about_copies(pairs: Sequence[tuple[str, str]], fate: str) -> list[str]:
+    return [f"{copy} is a copy of {first}; {fate}." for first, copy in pairs]
+
+
+def show_simulate(summary: "BidsSummary", out: str) -> None:
+    _say(
+        f"{summary.n_recordings} recordings of {len(summary.subjects)} simulated people "
+        f"({summary.seconds:.0f} s; {', '.join(summary.tasks)}) are in {out}"
+    )
+
+
+def show_import(summary: "ImportSummary", out: str) -> None:
+    columns = ("file", "subject", "session", "task", "seconds", "fs", "channels", "clipped")
+    rows = [[each[name] for name in columns] for each in summary.files]
+    heads = ["s" if name == "seconds" else "Hz" if name == "fs" else name for name in columns]
+    _table(f"{len(rows)} recordings found", heads, rows)
+    fate = "kept and marked" if summary.n_recordings == len(rows) else "left out"
+    _warn(_about_copies(summary.duplicates, fate))
+    _say(f"{summary.n_recordings} recordings are in {out} (EMG-BIDS)")
+
+
+def show_prepare(summary: "PrepareSummary", out: str) -> None:
+    tasks = sorted({task for _, task in summary.by_task})
+    rows = []
+    for split in _SPLITS:
+        people = [
+            name
+            for name, side in summary.subjects.items()
+            if side == ("train" if split == "holdout" else split)
+        ]
+        counts = [summary.by_task[split, task] for task in tasks]
+        if people and sum(counts):
+            rows.append([split, *counts, sum(counts), ", ".join(people)])
+    title = f"{summary.n_segments} segments of {summary.n_recordings} recordings"
+    _table(title, ["split", *tasks, "all", "subjects"], rows)
+    rejected = {key: n for key, n in summary.counts.items() if key != "kept" and n}
+    if rejected:
+        _say("Rejected: " + ", ".join(f"{n} {key}" for key, n in rejected.items()))
+    _warn([f"no segment came from {each}." for each in summary.empty[:10]])
+    _warn(_about_copies(summary.duplicates, "both went to the same side of the split"))
+    _warn(summary.warnings)
+    _say(f"{', '.join(summary.channel_names)} at {summary.fs:g} Hz are in {out}")
+
+
+def show_model(model: "Synthesizer", out: str) -> None:
+    _say(
+        f"A model of {', '.join(model.tasks)} ({model.seconds:g} s at {model.fs:g} Hz, "
+        f"{len(model.channel_names)} channels) is in {out}"
+    )
+
+
+def show_synthetic(segments: "SegmentSet", out: str) -> None:
+    _say(
+        f"{len(segments)} synthetic segments of {segments.duration_s:g} s "
+        f"({', '.join(segments.tasks)}) are in {out}"
+    )
+
+
+def show_scores(scores: "Scores", out: str) -> None:
+    wanted = [row for row in scores.rows if row["metric"] in ("w1", "lsd")]
+    keys = ("task", "group", "metric", "value", "floor_same", "floor_new", "c3", "z")
+    _table(
+        "Distance to the real holdout (z: 0 = more of the same people, 1 = other people)",
+        keys,
+        [[row[key] for key in keys] for row in wanted],
+    )
+    for finding in scores.findings:
+        _say(f"{finding.severity}: {finding.text}")
+    _say(f"The report is {out}/report.html")
+
+
+def show_demo(summary: "DemoSummary", out: str) -> None:
+    rows = [
+        [
+            row["task"],
+            _pair(row["rms_real"], row["rms_synthetic"], 1e3),
+            _pair(row["rate_real"], row["rate_synthetic"], 1.0),
+            *row["z"].values(),
+        ]
+        for row in summary.rows
+    ]
+    groups = [name.replace("_", " ") for name in summary.rows[0]["z"]] if summary.rows else []
+    minutes = sum(summary.seconds.values()) / 60
+    steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
+    _say(f"Done in {minutes:.1f} min ({steps})")
+    _table(
+        "Real / synthetic; z: 0 = like more recordings of the same people, 1 = like other people",
+        ["task", "RMS (mV)", "rhythm (Hz)", *(f"z {name}" for name in groups)],
+        rows,
+    )
+    _say(f"Report: {summary.report}")
+
+
+def _pair(one: float | None, two: float | None, factor: float) -> str:
+    if one is None or two is None:
+        return "–"
+    return f"{one * factor:.2f} / {two * factor:.2f}"
+
+
+def show_info(facts: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        _say(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    tables = {key: facts[key] for key in _INFO_TABLES if facts.get(key)}
+    rows = [[key, _plain(value)] for key, value in facts.items() if key not in _INFO_TABLES]
+    _table(str(facts["kind"]), ["what", "value"], [row for row in rows if row[1] != ""])
+    for key, value in tables.items():
+        columns = list(value[0])
+        _table(key, columns, [[_plain(row[name]) for name in columns] for row in value])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        sign = "; " if any(isinstance(item, Mapping) for item in value) else ", "
+        return sign.join(str(_plain(item)) for item in value)
+    return value
