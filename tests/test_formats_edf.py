@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myosynth.errors import FormatError, InputError
-from myosynth.formats.edf import read_edf, write_edf
+from myosynth.formats import read_recordings
+from myosynth.formats.edf import read_edf
+from myosynth.formats.edf_writing import write_edf
+from myosynth.formats.lazy import scaled
 from myosynth.recordings import Annotation, Recording
 
 RATES = [1000, 1111.111, 1259.259, 1500, 1925.926, 52000 / 27, 2000, 2048, 2148.148, 4000]
@@ -188,3 +191,31 @@ def test_long_names_stay_apart(tmp_path):
     labels = read_edf(tmp_path / "x.edf").channel_names
     assert len(set(labels)) == 3
     assert labels[0] == names[0][:16]
+
+
+@pytest.mark.parametrize("kind", ["edf", "bdf"])
+def test_a_file_is_taken_over_to_the_last_bit(tmp_path, kind):
+    rng = np.random.default_rng(3)
+    signal = edfio.EdfSignal if kind == "edf" else edfio.BdfSignal
+    bits = {"edf": (-32768, 32767), "bdf": (-8388608, 8388607)}[kind]
+    file = (edfio.Edf if kind == "edf" else edfio.Bdf)(
+        [
+            signal(rng.uniform(-4, 4, 5000), 1000, label=f"c{i}", physical_dimension="mV",
+                   physical_range=(-5, 5.1), digital_range=bits)
+            for i in range(2)
+        ]
+    )  # fmt: skip
+    file.write(tmp_path / f"x.{kind}")
+    (source,) = read_recordings(tmp_path / f"x.{kind}")
+    for suffix in {"edf": ["edf", "bdf"], "bdf": ["bdf"]}[kind]:
+        assert write_edf(source, tmp_path / f"y.{suffix}") == ["mV", "mV"]
+        back = read_edf(tmp_path / f"y.{suffix}")
+        assert np.array_equal(back.data.digital(0, 5000), source.data.digital(0, 5000))
+        np.testing.assert_allclose(back.load(), source.load(), rtol=1e-12)
+    # another scale has no unit in the header: it is quantised anew
+    tenth = source.replace(data=scaled(source.data, [0.1, 0.1]))
+    write_edf(tenth, tmp_path / f"z.{kind}")
+    step = np.abs(tenth.load()).max() / STEPS[kind]
+    found = read_edf(tmp_path / f"z.{kind}").load()
+    np.testing.assert_allclose(found, tenth.load(), atol=0.51 * step)
+    assert np.abs(found).max() == pytest.approx(np.abs(source.load()).max() / 10, rel=1e-4)

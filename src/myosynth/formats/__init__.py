@@ -5,7 +5,7 @@ A new format is one function, one entry in `READERS` or `WRITERS`, and one row i
 
 from myosynth.formats.bids import BidsSummary, write_bids
 from myosynth.formats.duplicates import DuplicateFinder, find_duplicates
-from myosynth.formats.mapping import TextMapping, load_mapping, shipped_mappings
+from myosynth.formats.mapping import FileMapping, load_mapping, shipped_mappings
 from myosynth.formats.readers import READERS, read_recordings
 from myosynth.formats.segment_files import SET_READERS, WRITERS
 from myosynth.formats.segments import read_segments
@@ -16,7 +16,7 @@ __all__ = [
     "WRITERS",
     "BidsSummary",
     "DuplicateFinder",
-    "TextMapping",
+    "FileMapping",
     "find_duplicates",
     "load_mapping",
     "read_recordings",

@@ -15,7 +15,8 @@ from typing import Any
 
 from myosynth.errors import FormatError, InputError
 from myosynth.formats.duplicates import DuplicateFinder
-from myosynth.formats.edf import edf_labels, read_edf, write_edf
+from myosynth.formats.edf import read_edf
+from myosynth.formats.edf_writing import edf_labels, write_edf
 from myosynth.formats.names import bids_label, entities, natural_key
 from myosynth.formats.tsv import number, read_tsv, write_tsv
 from myosynth.recordings import Annotation, Recording

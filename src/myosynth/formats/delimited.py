@@ -1,135 +1,52 @@
 """Delimited text (CSV, TSV, device logs) through a mapping file."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from myosynth.errors import ConfigError, FormatError
-from myosynth.formats.mapping import TextMapping, load_mapping
-from myosynth.formats.names import natural_key, volts_per_unit
-from myosynth.recordings import Annotation, FloatArray, Recording
+from myosynth.formats.mapping import FileMapping
+from myosynth.formats.sources import Signals
+from myosynth.recordings import FloatArray
 
-__all__ = ["delimited_files", "read_delimited"]
+__all__ = ["read_delimited"]
 
 _DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": None}
 _MOST_HEADER_LINES = 200
-_MERGE_S = 0.01  # clipped spans closer than this become one
 
 
-def delimited_files(folder: Path, plan: TextMapping) -> list[Path]:
-    """The files below `folder` that the mapping's ``files`` pattern names, in natural order.
-
-    Raises
-    ------
-    FormatError
-        If there is none.
-    """
-    paths = sorted((path for path in folder.glob(plan.files) if path.is_file()), key=natural_key)
-    if not paths:
-        raise FormatError(f"{folder} holds no file that fits files: {plan.files!r} of the mapping")
-    return paths
-
-
-def read_delimited(
-    path: str | Path, mapping: str | Path | TextMapping, *, fs: float | None = None
-) -> Recording:
-    """Read one delimited text file.
+def read_delimited(path: Path, plan: FileMapping | None) -> Signals:
+    """Open one table of delimited text; its channels are the mapping's columns.
 
     Rows at the end in which every EMG column is empty are cut off; their count is in
-    ``metadata["trimmed_rows"]``. Samples at the mapping's ``clip_limit`` are marked ``BAD_clipped``
-    and counted by channel in ``metadata["clipped_samples"]``.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    mapping : str, path or TextMapping
-        See `TextMapping`.
-    fs : float, optional
-        Sampling rate in Hz where the mapping gives none.
+    ``metadata["trimmed_rows"]``.
 
     Raises
     ------
     FormatError
-        If a cell is no number (named by file, line and column), or the path does not fit.
-    ConfigError
-        If the rate is given nowhere or the mapping does not fit the file.
+        If a cell is no number (named by file, line and column), or there is no mapping.
     """
-    path, plan = Path(path), load_mapping(mapping)
-    rate = plan.fs or fs
-    if rate is None:
-        raise ConfigError(f"{path}: no sampling rate; write fs: … (in Hz) into the mapping file")
-    found = _from_path(path, plan)
-    numbers, trimmed = _read_numbers(path, plan)
-    scale = [
-        column.scale * volts_per_unit(column.unit, f"mapping for {path.name}, {column.channel!r}")
-        for column in plan.columns
-    ]
-    names = [column.channel for column in plan.columns]
-    metadata: dict[str, Any] = {
-        "source_file": path.name,
-        "source_units": [column.unit for column in plan.columns],
-        **{key: plan.values.get(key, {}).get(value, value) for key, value in found.items()},
-        "trimmed_rows": trimmed,
-        "sidecar": dict(plan.sidecar),
-    }
-    annotations: list[Annotation] = []
-    if plan.clip_limit is not None:
-        clipped: NDArray[np.bool_] = np.asarray(np.abs(numbers) >= plan.clip_limit)
-        annotations = _spans(np.asarray(clipped.any(axis=1)), rate)
-        metadata["clipped_samples"] = dict(zip(names, clipped.sum(axis=0).tolist(), strict=True))
-    return Recording(
-        data=np.ascontiguousarray((numbers * scale).T),
-        fs=rate,
-        channel_names=names,
-        muscles=[column.muscle for column in plan.columns],
-        subject=_filled(plan.subject, found, "subject"),
-        session=_filled(plan.session, found, "session"),
-        task=_task(path, plan, _filled(plan.task, found, "task")),
-        run=_filled(plan.run, found, "run"),
-        annotations=annotations,
-        metadata=metadata,
+    if plan is None or plan.delimiter is None:
+        raise FormatError(
+            f"{path} is text, which does not say its columns, units and rate; give a mapping file "
+            "for delimited text (--mapping) with delimiter:, columns: and fs:"
+        )
+    numbers, trimmed = _read_numbers(path, plan, plan.delimiter)
+    samples = numbers.T
+    return Signals(
+        names=[column.channel or str(column.column) for column in plan.columns],
+        units=[""] * len(plan.columns),
+        rates=[None] * len(plan.columns),
+        pick=lambda rows: samples[rows],
+        listed=True,
+        metadata={"trimmed_rows": trimmed},
     )
 
 
-def _from_path(path: Path, plan: TextMapping) -> dict[str, str]:
-    try:
-        match = re.search(plan.path, path.absolute().as_posix())
-    except re.error as error:
-        raise ConfigError(f"path: {plan.path!r} is not a regular expression ({error})") from error
-    if match is None:
-        raise FormatError(
-            f"{path} does not fit the mapping's path pattern {plan.path!r}; mend the pattern, or "
-            "leave the file out through files:"
-        )
-    return {key: value or "" for key, value in match.groupdict().items()}
-
-
-def _filled(text: str, found: dict[str, str], what: str) -> str:
-    try:
-        return re.sub(r"\{(\w+)\}", lambda match: found[match[1]], text)
-    except KeyError as error:
-        raise ConfigError(
-            f"{what}: {text!r} names the group {error}, which the path pattern does not have "
-            f"(it has {sorted(found)})"
-        ) from error
-
-
-def _task(path: Path, plan: TextMapping, task: str) -> str:
-    if plan.tasks and task not in plan.tasks:
-        raise FormatError(
-            f"{path}: task {task!r} is not in the mapping's tasks ({', '.join(plan.tasks)}); add it"
-        )
-    return plan.tasks.get(task, task)
-
-
-def _read_numbers(path: Path, plan: TextMapping) -> tuple[FloatArray, int]:
+def _read_numbers(path: Path, plan: FileMapping, kind: str) -> tuple[FloatArray, int]:
     """Numbers (n_times, n_columns) as they stand in the file, and how many rows were trimmed."""
-    delimiter = _DELIMITERS[plan.delimiter]
+    delimiter = _DELIMITERS[kind]
     positions, n_header = _find_data(path, plan, delimiter)
     counts = {"rows": 0, "trimmed": 0}
 
@@ -154,7 +71,7 @@ def _read_numbers(path: Path, plan: TextMapping) -> tuple[FloatArray, int]:
     return numbers, counts["trimmed"]
 
 
-def _lines(path: Path, plan: TextMapping, skip: int = 0) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, plan: FileMapping, skip: int = 0) -> Iterator[tuple[int, str]]:
     try:
         with path.open(encoding=plan.encoding, newline=None) as file:
             for number, line in enumerate(file, start=1):
@@ -170,7 +87,7 @@ def _lines(path: Path, plan: TextMapping, skip: int = 0) -> Iterator[tuple[int, 
         raise ConfigError(f"encoding: {plan.encoding!r} is not known") from error
 
 
-def _find_data(path: Path, plan: TextMapping, delimiter: str | None) -> tuple[list[int], int]:
+def _find_data(path: Path, plan: FileMapping, delimiter: str | None) -> tuple[list[int], int]:
     """Positions of the listed columns, and the number of lines above the first samples."""
     wanted = [column.column for column in plan.columns]
     names = [each for each in wanted if isinstance(each, str)]
@@ -207,7 +124,7 @@ def _is_number(text: str) -> bool:
 
 
 def _bad_cell(
-    path: Path, plan: TextMapping, positions: Sequence[int], n_header: int, delimiter: str | None
+    path: Path, plan: FileMapping, positions: Sequence[int], n_header: int, delimiter: str | None
 ) -> FormatError:
     for number, line in _lines(path, plan, skip=n_header):
         cells = line.split(delimiter)
@@ -221,17 +138,3 @@ def _bad_cell(
                     f"{path}, line {number}, column {position + 1} ({column.channel}): {said}"
                 )
     return FormatError(f"{path} could not be read as numbers; check the mapping")
-
-
-def _spans(marked: NDArray[np.bool_], fs: float) -> list[Annotation]:
-    """Spans of marked samples; those closer than `_MERGE_S` are one."""
-    at = np.flatnonzero(marked)
-    if not at.size:
-        return []
-    breaks = np.flatnonzero(np.diff(at) > max(1, _MERGE_S * fs))
-    starts = at[np.r_[0, breaks + 1]]
-    stops = at[np.r_[breaks, at.size - 1]] + 1
-    return [
-        Annotation(float(start / fs), float((stop - start) / fs), "BAD_clipped")
-        for start, stop in zip(starts, stops, strict=True)
-    ]

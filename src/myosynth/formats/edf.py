@@ -1,9 +1,6 @@
-"""EDF, EDF+, BDF and BDF+: both read and written piece by piece, in bounded memory.
+"""EDF, EDF+, BDF and BDF+: samples stay on disk until they are sliced.
 
-The format holds its rate as samples per record over seconds per record, the latter in eight
-characters. `write_edf` picks that pair so that other software sees the rate to about 1e-8, and
-notes the exact rate and length in the recording identification, from where `read_edf` restores
-them.
+`edf_writing` is the other half.
 
 Source
 ------
@@ -20,31 +17,63 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from myosynth.errors import FormatError, InputError
-from myosynth.formats.names import entities, volts_per_unit
+from myosynth.errors import FormatError
+from myosynth.formats.lazy import LazySamples
+from myosynth.formats.mapping import FileMapping
+from myosynth.formats.names import entities, unique, volts_per_unit
+from myosynth.formats.sources import Signals
 from myosynth.recordings import Annotation, FloatArray, Recording
-from myosynth.storage import atomic_file
 
-__all__ = ["edf_labels", "read_edf", "write_edf"]
+__all__ = ["SIGNAL_FIELDS", "EdfSamples", "StoredRange", "edf_signals", "read_edf"]
 
-_BLOCK = 1 << 20  # samples per channel handled at once
-_MAX_RECORD_BYTES = 10_000_000  # what other EDF software still opens
-_RATE_TOLERANCES = (1e-8, 1e-7, 1e-6)
-_SMALL_PADDING = 32
-_SIGNAL_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+SIGNAL_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+"""Bytes of the header's fields about a signal."""
+
+_UNIT_OF = {volts_per_unit(unit, ""): unit for unit in ("V", "mV", "uV", "nV")}
 _NOTE = re.compile(r"\bfs=(\S+) n_times=(\d+)")
 _TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14(.*?)\x14\x00", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class StoredRange:
+    """How integers in an EDF or BDF file stand for volts.
+
+    Parameters
+    ----------
+    width : int
+        Bytes per integer.
+    units : sequence of str
+        V, mV, uV or nV, one per channel.
+    physical : sequence of (str, str)
+        Lowest and highest value in that unit, as written in the header.
+    digital : sequence of (int, int)
+        The integers that stand for them.
+    """
+
+    width: int
+    units: Sequence[str]
+    physical: Sequence[tuple[str, str]]
+    digital: Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class _Signal:
     label: str
     unit: str
-    physical: tuple[float, float]
+    physical_text: tuple[str, str]
     digital: tuple[int, int]
     prefiltering: str
     n_times: int  # per record
     offset: int  # bytes from the start of a record
+
+    @property
+    def gain(self) -> float:
+        low, high = map(float, self.physical_text)
+        return (high - low) / (self.digital[1] - self.digital[0])
+
+    @property
+    def base(self) -> float:
+        return float(self.physical_text[0]) - self.digital[0] * self.gain
 
     @property
     def is_annotation(self) -> bool:
@@ -70,40 +99,52 @@ class _Header:
         return np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.n_bytes, shape=shape)
 
 
-class _Samples:
-    """Samples of some signals in volts, (n_channels, n_times), read when they are sliced."""
+class EdfSamples(LazySamples):
+    """Samples of some signals times `scale`, (n_channels, n_times), read when they are sliced."""
 
     def __init__(
         self, header: _Header, signals: Sequence[_Signal], scale: FloatArray, n_times: int
     ) -> None:
+        super().__init__(len(signals), n_times)
         self._header, self._signals, self._scale = header, signals, scale
-        self.shape = (len(signals), n_times)
 
-    def __getitem__(self, index: Any, /) -> FloatArray:
-        rows, columns = index if isinstance(index, tuple) else (index, slice(None))
-        chosen = np.arange(self.shape[0])[rows]
-        times = np.arange(self.shape[1])[columns] if not isinstance(columns, slice) else columns
-        if isinstance(times, slice):
-            span = range(*times.indices(self.shape[1]))
-            low, high = (min(span), max(span) + 1) if span else (0, 0)
-            inner: Any = slice(None) if span.step == 1 else np.asarray(span) - low
-        else:
-            low, high = (int(times.min()), int(times.max()) + 1) if times.size else (0, 0)
-            inner = times - low
-        block = np.stack([self._read(int(row), low, high) for row in np.atleast_1d(chosen)])
-        return np.asarray(block[0][inner] if np.ndim(chosen) == 0 else block[:, inner])
+    def rescaled(self, factors: FloatArray) -> LazySamples:
+        return EdfSamples(self._header, self._signals, self._scale * factors, self.shape[1])
 
-    def _read(self, row: int, low: int, high: int) -> FloatArray:
-        header, signal = self._header, self._signals[row]
-        n = signal.n_times
+    def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
+        block = np.empty((len(rows), high - low))
+        for samples, row in zip(block, rows, strict=True):
+            signal = self._signals[row]
+            np.multiply(self._integers(signal, low, high), signal.gain * self._scale[row], samples)
+            samples += signal.base * self._scale[row]
+        return block
+
+    def digital(self, low: int, high: int) -> NDArray[np.int32]:
+        """Samples of every channel as the integers in the file, (n_channels, high - low)."""
+        block = np.empty((self.shape[0], high - low), dtype=np.int32)
+        for samples, signal in zip(block, self._signals, strict=True):
+            samples[:] = self._integers(signal, low, high)
+        return block
+
+    def stored(self) -> "StoredRange | None":
+        """How the integers stand for volts, where the header's numbers and a unit say it."""
+        units = [_UNIT_OF.get(float(each)) for each in self._scale]
+        if any(unit is None for unit in units):
+            return None
+        return StoredRange(
+            self._header.width,
+            [str(unit) for unit in units],
+            [signal.physical_text for signal in self._signals],
+            [signal.digital for signal in self._signals],
+        )
+
+    def _integers(self, signal: _Signal, low: int, high: int) -> NDArray[np.integer[Any]]:
+        n, width = signal.n_times, self._header.width
         first = low // n
-        records = header.records()[first : -(-high // n)]
-        raw = records[:, signal.offset : signal.offset + n * header.width]
-        digital = _integers(np.ascontiguousarray(raw), header.width)
-        digital = digital[low - first * n : high - first * n]
-        (p_low, p_high), (d_low, d_high) = signal.physical, signal.digital
-        gain = (p_high - p_low) / (d_high - d_low)
-        return np.asarray((p_low + (digital - float(d_low)) * gain) * self._scale[row])
+        records = self._header.records()[first : -(-high // n)]
+        raw = records[:, signal.offset : signal.offset + n * width]
+        digital = _integers(np.ascontiguousarray(raw), width)
+        return digital[low - first * n : high - first * n]
 
 
 def _integers(raw: NDArray[np.uint8], width: int) -> NDArray[np.integer[Any]]:
@@ -112,6 +153,41 @@ def _integers(raw: NDArray[np.uint8], width: int) -> NDArray[np.integer[Any]]:
     padded = np.zeros((raw.size // 3, 4), dtype=np.uint8)
     padded[:, 1:] = raw.reshape(-1, 3)
     return padded.reshape(-1).view("<i4") >> 8  # the shift carries the sign
+
+
+def edf_signals(path: Path, plan: FileMapping | None = None) -> Signals:
+    """Every signal of an EDF(+) or BDF(+) file; see `read_edf`."""
+    header = _read_header(path)
+    signals = [s for s in header.signals if not s.is_annotation]
+    if not signals or header.n_records == 0:
+        raise FormatError(f"{path} holds no samples; leave it out or export it again")
+    exact = {n: _exact_rate_and_length(header, n) for n in {s.n_times for s in signals}}
+    most = max(exact.values(), key=lambda pair: pair[1])
+
+    def pick(rows: Sequence[int]) -> EdfSamples:
+        chosen = [signals[row] for row in rows]
+        n_times = exact[chosen[0].n_times][1]
+        return EdfSamples(header, chosen, np.ones(len(rows)), n_times)
+
+    spans, events = _spans_and_events(header, most[1] / most[0])
+    patient = header.patient.split(" ")[0]
+    return Signals(
+        names=unique([s.label for s in signals], 16),
+        units=[s.unit for s in signals],
+        rates=[exact[s.n_times][0] for s in signals],
+        pick=pick,
+        subject=patient if patient != "X" else "",
+        annotations=spans,
+        metadata={"prefiltering": [s.prefiltering for s in signals], "events": events},
+    )
+
+
+def _spans_and_events(
+    header: _Header, duration_s: float
+) -> tuple[list[Annotation], list[list[Any]]]:
+    found = [a for a in _read_annotations(header) if a.onset_s < duration_s]
+    spans = [a for a in found if a.duration_s > 0 or a.is_bad]
+    return spans, [[a.onset_s, a.description] for a in found if a.duration_s == 0]
 
 
 def read_edf(
@@ -168,24 +244,24 @@ def read_edf(
         ]
     )
     fs, n_times = _exact_rate_and_length(header, signals[0].n_times)
-    annotations = [a for a in _read_annotations(header) if a.onset_s < n_times / fs]
+    spans, events = _spans_and_events(header, n_times / fs)
     names = entities(path)
     patient = header.patient.split(" ")[0]
     code = patient if patient not in ("", "X") else path.stem
     return Recording(
-        data=_Samples(header, signals, scale, n_times),
+        data=EdfSamples(header, signals, scale, n_times),
         fs=fs,
-        channel_names=_unique([s.label for s in signals]),
+        channel_names=unique([s.label for s in signals], 16),
         subject=names.get("sub", code),
         session=names.get("ses", ""),
         task=names.get("task", ""),
         run=names.get("run", ""),
-        annotations=[a for a in annotations if a.duration_s > 0 or a.is_bad],
+        annotations=spans,
         metadata={
             "source_file": path.name,
             "source_units": units,
             "prefiltering": [s.prefiltering for s in signals],
-            "events": [[a.onset_s, a.description] for a in annotations if a.duration_s == 0],
+            "events": events,
         },
     )
 
@@ -236,7 +312,7 @@ def _parse_header(path: Path, fixed: bytes, per_signal: bytes, n_signals: int) -
         raise ValueError(f"a data record lasts {record_s} s")
     fields: list[list[str]] = []
     start = 0
-    for length in _SIGNAL_FIELDS:
+    for length in SIGNAL_FIELDS:
         block = per_signal[start : start + length * n_signals].decode("latin-1")
         fields.append([block[i * length : (i + 1) * length].strip() for i in range(n_signals)])
         start += length * n_signals
@@ -245,11 +321,12 @@ def _parse_header(path: Path, fixed: bytes, per_signal: bytes, n_signals: int) -
         *fields, strict=True
     ):
         digital, physical = (int(d_low), int(d_high)), (float(p_low), float(p_high))
+        texts = (p_low, p_high)
         if digital[0] >= digital[1] or int(n_times) < 1 or not np.all(np.isfinite(physical)):
             raise ValueError(f"channel {label!r} has an impossible range or sample count")
         if physical[0] == physical[1] and not label.endswith("Annotations"):
             raise ValueError(f"channel {label!r} has an empty physical range")
-        signals.append(_Signal(label, unit, physical, digital, prefiltering, int(n_times), offset))
+        signals.append(_Signal(label, unit, texts, digital, prefiltering, int(n_times), offset))
         offset += int(n_times) * width
     n_bytes = 256 * (n_signals + 1)
     if n_records == -1:  # the device did not close the file: the length tells
@@ -295,185 +372,3 @@ def _read_annotations(header: _Header) -> Iterator[Annotation]:
                             float(duration or 0),
                             text.decode("utf-8", "replace"),
                         )
-
-
-def write_edf(recording: Recording, path: str | Path) -> list[str]:
-    """Write a recording as EDF (16 bit) or, where `path` ends in ``.bdf``, BDF (24 bit).
-
-    The physical range of each channel is its largest absolute value, so that the error is at most
-    half a quantisation step (peak / 32767 or peak / 8388607). A last record that is not full is
-    filled with the last sample; `read_edf` cuts that off again.
-
-    Parameters
-    ----------
-    recording : Recording
-        Read in two passes, piece by piece. Annotations make it EDF+C / BDF+C.
-    path : path
-        Replaced if it exists.
-
-    Returns
-    -------
-    list of str
-        The unit chosen for each channel: V, mV or uV.
-
-    Raises
-    ------
-    InputError
-        If there are no samples, or some are NaN or infinite (EDF cannot hold them).
-    """
-    path = Path(path)
-    if recording.n_times == 0 or recording.n_channels == 0:
-        raise InputError(f"{recording.name} holds no samples, so there is nothing to write")
-    width = 3 if path.suffix.lower() == ".bdf" else 2
-    d_high = 8388607 if width == 3 else 32767
-    peaks = _peaks(recording)
-    units = ["V" if p >= 1 else "mV" if p >= 1e-3 else "uV" for p in peaks]
-    scale = np.array([volts_per_unit(unit, path.name) for unit in units])
-    limits = [_field_at_least(peak) for peak in peaks / scale]
-    step = np.array([float(limit) for limit in limits]) * scale / d_high
-    per_record, record_s = _record_geometry(
-        recording.fs, recording.n_times, recording.n_channels * width
-    )
-    n_records = -(-recording.n_times // per_record)
-    tals = _annotation_bytes(recording, n_records, float(record_s), width)
-    header = _header_bytes(
-        recording, units, limits, d_high, per_record, record_s, tals.shape[1] // width
-    )
-    with atomic_file(path) as partial, partial.open("wb") as file:
-        file.write(header)
-        records_at_once = max(1, _BLOCK // per_record)
-        for first in range(0, n_records, records_at_once):
-            last = min(first + records_at_once, n_records)
-            block = np.asarray(recording.data[:, first * per_record : last * per_record])
-            missing = (last - first) * per_record - block.shape[1]
-            block = np.pad(block, ((0, 0), (0, missing)), mode="edge")
-            digital = np.clip(np.rint(block / step[:, None]), -d_high, d_high).astype("<i4")
-            octets = digital.view(np.uint8).reshape(recording.n_channels, last - first, -1, 4)
-            records = octets[..., :width].swapaxes(0, 1).reshape(last - first, -1)
-            file.write(np.hstack([records, tals[first:last]]).tobytes())
-    return units
-
-
-def _peaks(recording: Recording) -> FloatArray:
-    peaks = np.zeros(recording.n_channels)
-    for start in range(0, recording.n_times, _BLOCK):
-        block = np.asarray(recording.data[:, start : start + _BLOCK], dtype=np.float64)
-        # NaN and infinity both survive the maximum
-        peaks = np.maximum(peaks, np.abs(block).max(axis=1))
-    if not np.all(np.isfinite(peaks)):
-        name = recording.channel_names[int(np.flatnonzero(~np.isfinite(peaks))[0])]
-        raise InputError(
-            f"{recording.name}, channel {name!r} holds NaN or infinite samples, which EDF cannot "
-            "store; cut or interpolate them first"
-        )
-    return peaks
-
-
-def _field_at_least(value: float) -> str:
-    """The smallest number ≥ `value` that fits, with a minus sign, into eight characters."""
-    decimals = 6 - len(str(int(value)))
-    if decimals < 0:
-        raise InputError(f"an amplitude of {value:g} V does not fit into an EDF header")
-    if value * 10**decimals < 1:
-        return "1" if value == 0 else f"{10.0**-decimals:.{decimals}f}"
-    whole = int(np.ceil(round(value * 10**decimals, 6)))
-    return f"{whole / 10**decimals:.{decimals}f}"[:7].rstrip(".")
-
-
-def _record_geometry(fs: float, n_times: int, bytes_each: int) -> tuple[int, str]:
-    """Samples per record and its seconds (≤ 8 characters): little padding first, then the rate."""
-    longest = max(1, _MAX_RECORD_BYTES // bytes_each)
-    low = min(max(1, round(0.1 * fs)), n_times, longest)
-    high = min(max(n_times, round(fs)), longest, low + 200_000)
-    n = np.arange(low, high + 1)
-    if high < n_times <= longest:
-        n = np.append(n, n_times)
-    seconds = n / fs
-    decimals = 7 - np.maximum(1, np.floor(np.log10(seconds)).astype(int) + 1)
-    rounded = np.maximum(np.round(seconds * 10.0**decimals), 1) / 10.0**decimals
-    error = np.abs(n / rounded / fs - 1)
-    error[n / rounded == fs] = 0.0
-    padding = -n_times % n
-    for tolerance in _RATE_TOLERANCES:
-        close = (error <= tolerance) & (padding <= _SMALL_PADDING)
-        if close.any():
-            break
-    else:  # very short: the rate comes first
-        close = error <= max(_RATE_TOLERANCES[-1], error.min())
-        close &= padding == padding[close].min()
-    rank = np.lexsort((np.abs(np.log(rounded[close])), padding[close], error[close]))
-    best = np.flatnonzero(close)[rank[0]]
-    text = f"{rounded[best]:.{max(0, decimals[best])}f}"
-    return int(n[best]), text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _annotation_bytes(
-    recording: Recording, n_records: int, record_s: float, width: int
-) -> NDArray[np.uint8]:
-    """The annotation signal, (n_records, bytes); no bytes where there are none (plain EDF)."""
-    if not recording.annotations:
-        return np.empty((n_records, 0), dtype=np.uint8)
-    lists = [f"+{record * record_s:.9g}\x14\x14\x00".encode() for record in range(n_records)]
-    for note in recording.annotations:
-        text = re.sub(r"[\x00\x14\x15]", " ", note.description)
-        record = min(max(0, int(note.onset_s / record_s)), n_records - 1)
-        lists[record] += f"+{note.onset_s:.9f}\x15{note.duration_s:.9f}\x14{text}\x14\x00".encode()
-    n_bytes = -(-max(map(len, lists)) // width) * width
-    joined = b"".join(each.ljust(n_bytes, b"\x00") for each in lists)
-    return np.frombuffer(joined, dtype=np.uint8).reshape(n_records, n_bytes)
-
-
-def edf_labels(channel_names: Sequence[str]) -> list[str]:
-    """Channel names as EDF stores them: ASCII, at most 16 characters, unique."""
-    plain = [
-        name.encode("ascii", "replace").decode().strip()[:16] or "EMG" for name in channel_names
-    ]
-    return _unique(plain)
-
-
-def _unique(labels: Sequence[str]) -> list[str]:
-    seen: dict[str, None] = {}
-    for label in labels:
-        number, unique = 1, label
-        while unique in seen:
-            number += 1
-            unique = f"{label[: 15 - len(str(number))]}-{number}"
-        seen[unique] = None
-    return list(seen)
-
-
-def _header_bytes(
-    recording: Recording,
-    units: Sequence[str],
-    limits: Sequence[str],
-    d_high: int,
-    per_record: int,
-    record_s: str,
-    n_annotation: int,
-) -> bytes:
-    kind = "BDF" if d_high > 32767 else "EDF"
-    n_records = -(-recording.n_times // per_record)
-    n = recording.n_channels
-    columns: list[tuple[str, ...]] = [
-        (label, "", unit, f"-{limit}", limit, str(-d_high), str(d_high), "", str(per_record), "")
-        for label, unit, limit in zip(
-            edf_labels(recording.channel_names), units, limits, strict=True
-        )
-    ]
-    if n_annotation:
-        lowest = str(-d_high - 1)
-        label = f"{kind} Annotations"
-        columns.append((label, "", "", "-1", "1", lowest, str(d_high), "", str(n_annotation), ""))
-        n += 1
-    code = re.sub(r"[^!-~]", "", recording.subject)[:60] or "X"
-    note = f"Startdate X X X X fs={recording.fs!r} n_times={recording.n_times}"
-    fixed = (
-        (f"{code} X X X", 80), (note, 80), ("01.01.85", 8), ("00.00.00", 8),
-        (str(256 * (n + 1)), 8), (f"{kind}+C" if n_annotation else "24BIT" * (kind == "BDF"), 44),
-        (str(n_records), 8), (record_s, 8), (str(n), 4),
-    )  # fmt: skip
-    version = b"\xffBIOSEMI" if kind == "BDF" else b"0       "
-    text = "".join(value.ljust(length) for value, length in fixed)
-    for field, length in enumerate(_SIGNAL_FIELDS):
-        text += "".join(column[field].ljust(length) for column in columns)
-    return version + text.encode("ascii")

@@ -1,4 +1,4 @@
-"""Mapping files: what a delimited text file does not say about itself, said once in YAML."""
+"""Mapping files: what a file does not say about itself, said once in YAML."""
 
 import difflib
 from collections.abc import Mapping as AnyMapping
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from myosynth.errors import ConfigError
 
-__all__ = ["Column", "TextMapping", "load_mapping", "shipped_mappings"]
+__all__ = ["Column", "FileMapping", "load_mapping", "shipped_mappings"]
 
 
 class _Strict(BaseModel):
@@ -19,38 +19,43 @@ class _Strict(BaseModel):
 
 
 class Column(_Strict):
-    """One column that holds EMG; columns that are not listed are ignored.
+    """One column or channel that holds EMG; those that are not listed are ignored.
 
     Parameters
     ----------
     column : int or str
-        Position, counted from 1, or the name in the header line.
+        Position, counted from 1, or the name in the file (of a text column, of a C3D, EDF or WFDB
+        channel, or of a MATLAB, HDF5 or npz variable).
     channel, muscle : str
-        Channel name and the muscle below it.
+        Channel name (the column's by default) and the muscle below it.
     unit : str
-        V, mV, uV or nV.
+        V, mV, uV or nV. May be left out where the file states it.
     scale : float
         Units per number in the file, for example 0.75 where a count is 0.75 µV.
     """
 
     column: int | str
-    channel: str
+    channel: str = ""
     muscle: str = ""
-    unit: str
+    unit: str = ""
     scale: float = 1.0
 
 
-class TextMapping(_Strict):
-    """How to read the delimited text files of one source.
+class FileMapping(_Strict):
+    """How to read the files of one source.
+
+    All keys are optional, except that text needs `delimiter` and `columns`, and what a file does
+    not state must be stated here.
 
     Parameters
     ----------
     name, licence, authors, source_datasets
         For the dataset that an import makes.
     files : str
-        Which files below the folder are recordings, as a glob pattern.
-    delimiter : {"tab", "comma", "semicolon", "space"}
-        ``space`` is any run of white space.
+        Which files below the folder are recordings, as a glob pattern. Without it, every file of
+        a kind that is read; text only where `delimiter` is given.
+    delimiter : {"tab", "comma", "semicolon", "space"}, optional
+        Makes a text file a plain table. ``space`` is any run of white space.
     encoding : str
         Python's name of the text encoding.
     decimal : {".", ","}
@@ -60,14 +65,22 @@ class TextMapping(_Strict):
         every listed column.
     fs : float, optional
         Sampling rate in Hz; may be given on reading instead.
+    fs_from : str
+        MATLAB, HDF5, npz: the variable that holds the sampling rate in Hz.
+    samples : str
+        MATLAB, HDF5, npz: the variable that holds the samples, such as ``data/emg`` or
+        ``data.emg``. Columns are then positions in it. Without it, each column names a variable.
+    layout : {"times x channels", "channels x times"}, optional
+        How a two-dimensional array of samples lies.
     columns : list of Column
-        The EMG columns.
+        The EMG columns. Without them, every channel whose unit is a voltage.
     clip_limit : float, optional
         Absolute number in the file at which the device saturates; samples there are marked
         ``BAD_clipped``.
     path : str
         Regular expression searched in the file's path (with ``/``). Its named groups fill
-        `subject`, `session`, `task` and `run`; all of them go to the metadata.
+        `subject`, `session`, `task` and `run`; all of them go to the metadata. Without it, those
+        come from BIDS entities in the name, else from the file.
     subject, session, task, run : str
         Texts in which ``{name}`` stands for the named group.
     tasks : mapping of str to str
@@ -82,15 +95,18 @@ class TextMapping(_Strict):
     licence: str = "n/a"
     authors: list[str] = []
     source_datasets: list[dict[str, str]] = []
-    files: str = "**/*.txt"
-    delimiter: Literal["tab", "comma", "semicolon", "space"]
+    files: str = ""
+    delimiter: Literal["tab", "comma", "semicolon", "space"] | None = None
     encoding: str = "utf-8"
     decimal: Literal[".", ","] = "."
     header_lines: int | None = Field(default=None, ge=0)
     fs: float | None = Field(default=None, gt=0)
-    columns: list[Column] = Field(min_length=1)
+    fs_from: str = ""
+    samples: str = ""
+    layout: Literal["times x channels", "channels x times"] | None = None
+    columns: list[Column] = []
     clip_limit: float | None = Field(default=None, gt=0)
-    path: str
+    path: str = ""
     subject: str = "{subject}"
     session: str = ""
     task: str = "{task}"
@@ -101,11 +117,13 @@ class TextMapping(_Strict):
 
     @model_validator(mode="after")
     def _unique_channels(self) -> Self:
-        names = [column.channel for column in self.columns]
+        names = [column.channel or str(column.column) for column in self.columns]
         if len(set(names)) < len(names):
             raise ValueError(f"channel names must be unique, got {names}")
         if any(isinstance(c.column, int) and c.column < 1 for c in self.columns):
             raise ValueError("columns are counted from 1")
+        if self.delimiter and not self.columns:
+            raise ValueError("text needs columns: list the EMG columns")
         return self
 
 
@@ -115,7 +133,7 @@ def shipped_mappings() -> list[str]:
     return sorted(each.name[:-5] for each in folder.iterdir() if each.name.endswith(".yaml"))
 
 
-def load_mapping(mapping: "str | Path | TextMapping") -> TextMapping:
+def load_mapping(mapping: "str | Path | FileMapping") -> FileMapping:
     """Read a mapping file.
 
     Parameters
@@ -128,7 +146,7 @@ def load_mapping(mapping: "str | Path | TextMapping") -> TextMapping:
     ConfigError
         If it does not exist, is not YAML, or holds an unknown key or a wrong value.
     """
-    if isinstance(mapping, TextMapping):
+    if isinstance(mapping, FileMapping):
         return mapping
     if str(mapping) in shipped_mappings():
         text = (files("myosynth.formats") / "mappings" / f"{mapping}.yaml").read_text("utf-8")
@@ -147,7 +165,7 @@ def load_mapping(mapping: "str | Path | TextMapping") -> TextMapping:
     if not isinstance(content, AnyMapping):
         raise ConfigError(f"mapping {mapping} must hold keys and values, such as 'fs: 1000'")
     try:
-        return TextMapping.model_validate(content)
+        return FileMapping.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"mapping {mapping}: {_sentence(error)}") from error
 
@@ -157,6 +175,6 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"{where or 'mapping'}: {first['msg']}"
-    model = Column if first["loc"][0] == "columns" else TextMapping
+    model = Column if first["loc"][0] == "columns" else FileMapping
     near = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, n=1, cutoff=0.0)
     return f"unknown key {where!r}; the nearest is {near[0]!r}"

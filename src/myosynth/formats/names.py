@@ -1,11 +1,20 @@
 """Names and units that files carry: BIDS entities in file names, SI-prefixed volts."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from myosynth.errors import FormatError, InputError
 
-__all__ = ["bids_label", "entities", "natural_key", "volts_per_unit"]
+__all__ = [
+    "bids_label",
+    "entities",
+    "is_counts",
+    "is_voltage",
+    "natural_key",
+    "unique",
+    "volts_per_unit",
+]
 
 _VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
 _SPELLINGS = {
@@ -16,6 +25,10 @@ _SPELLINGS = {
     "millivolts": "mV",
     "microvolt": "uV",
     "microvolts": "uV",
+}
+_COUNTS = {
+    *("", "-", "1", "n/a", "none", "unknown", "count", "counts", "adu", "adc", "raw", "lsb"),
+    *("bits", "digital", "a.u.", "au", "arb", "arbitrary"),
 }
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([^_.]+)")
 
@@ -35,16 +48,44 @@ def volts_per_unit(unit: str, where: str) -> float:
     FormatError
         If it is empty or is not a unit of voltage: a unit is asked for, never guessed.
     """
+    name = _voltage(unit)
+    if name is None:
+        said = f"unit {unit.strip()!r} is not a voltage" if unit.strip() else "no unit is given"
+        raise FormatError(
+            f"{where}: {said}; state V, mV, uV or nV (in channels.tsv for BIDS, as unit: under "
+            "columns: in a mapping file for anything else), or leave the channel out"
+        )
+    return _VOLTS[name]
+
+
+def _voltage(unit: str) -> str | None:
     # MV is megavolt: it cannot come from a muscle, and must not be taken for mV
     plain = unit.strip().replace("µ", "u").replace("μ", "u")
     name = _SPELLINGS.get(plain.lower())
-    if name is None or (plain[:1] == "M" and name == "mV" and plain != "MILLIVOLTS"):
-        said = f"unit {unit.strip()!r} is not a voltage" if unit.strip() else "no unit is given"
-        raise FormatError(
-            f"{where}: {said}; state V, mV, uV or nV (in channels.tsv for BIDS, in the mapping "
-            "file for text, as unit= for a single EDF or BDF file), or leave the channel out"
-        )
-    return _VOLTS[name]
+    return None if plain[:1] == "M" and name == "mV" and plain != "MILLIVOLTS" else name
+
+
+def is_voltage(unit: str) -> bool:
+    """Whether `volts_per_unit` knows the unit."""
+    return _voltage(unit) is not None
+
+
+def is_counts(unit: str) -> bool:
+    """Whether the unit is missing or stands for plain numbers, so that it must be asked for."""
+    return unit.strip().lower() in _COUNTS or unit.strip()[:1] == "M"
+
+
+def unique(labels: Sequence[str], longest: int | None) -> list[str]:
+    """`labels`, numbered where one occurs again, each at most `longest` characters."""
+    seen: dict[str, None] = {}
+    for label in labels:
+        number, new = 1, label[:longest]
+        while new in seen:
+            number += 1
+            end = f"-{number}"
+            new = (label[: longest - len(end)] if longest else label) + end
+        seen[new] = None
+    return list(seen)
 
 
 def entities(path: str | Path) -> dict[str, str]:

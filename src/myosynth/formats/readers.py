@@ -1,31 +1,32 @@
 """Reading recordings from a file, a folder or a BIDS dataset, whichever it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from myosynth.errors import FormatError, InputError
 from myosynth.formats.bids import bids_root, is_bids, read_bids_file, recording_files
-from myosynth.formats.delimited import delimited_files, read_delimited
-from myosynth.formats.edf import read_edf
-from myosynth.formats.mapping import TextMapping, load_mapping
+from myosynth.formats.delimited import read_delimited
+from myosynth.formats.edf import edf_signals
+from myosynth.formats.kinds import SUFFIXES, kind_of
+from myosynth.formats.mapping import FileMapping, load_mapping
 from myosynth.formats.names import natural_key
+from myosynth.formats.sources import Reader, as_recording
 from myosynth.recordings import Recording
 
-__all__ = ["READERS", "Reader", "iterate_recordings", "read_recordings"]
+__all__ = ["READERS", "files_below", "iterate_recordings", "read_file", "read_recordings"]
 
-Reader = Callable[[Path], Recording]
-
-READERS: dict[str, Reader] = {".edf": read_edf, ".bdf": read_edf}
-"""By suffix: the function that reads a file which says all that is needed about itself."""
-
-_MAGIC = {b"0       ": ".edf", b"\xffBIOSEMI": ".bdf"}
-_TEXT = (".txt", ".csv", ".tsv", ".asc", ".log")
+READERS: dict[str, Reader] = {
+    "edf": edf_signals,
+    "bdf": edf_signals,
+    "text": read_delimited,
+}
+"""By kind (`kinds.kind_of` tells it): the function from a path and a mapping to `Signals`."""
 
 
 def read_recordings(
     path: str | Path,
     *,
-    mapping: str | Path | TextMapping | None = None,
+    mapping: str | Path | FileMapping | None = None,
     fs: float | None = None,
 ) -> Iterator[Recording]:
     """Read recordings one at a time from a file, a folder of files or an EMG-BIDS dataset.
@@ -35,9 +36,9 @@ def read_recordings(
     path : path
         What a file is, is told by its first bytes, then by its suffix (`READERS`).
     mapping : str or path, optional
-        Mapping file, or the name of a shipped one; makes it delimited text.
+        Mapping file, or the name of a shipped one, for what the files do not say.
     fs : float, optional
-        Sampling rate in Hz where the mapping gives none.
+        Sampling rate in Hz where neither the file nor the mapping gives one.
 
     Raises
     ------
@@ -52,44 +53,65 @@ def read_recordings(
 def iterate_recordings(
     path: str | Path,
     *,
-    mapping: str | Path | TextMapping | None = None,
+    mapping: str | Path | FileMapping | None = None,
     fs: float | None = None,
 ) -> Iterator[tuple[Path, Recording]]:
     """As `read_recordings`, with the file that each one came from."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
-    if mapping is not None:
-        plan = load_mapping(mapping)
-        files = [path] if path.is_file() else delimited_files(path, plan)
-        return ((each, read_delimited(each, plan, fs=fs)) for each in files)
+    plan = load_mapping(mapping) if mapping is not None else None
     if path.is_file():
-        return iter([(path, _read_file(path))])
-    if is_bids(path):
+        return iter([(path, read_file(path, plan, fs=fs))])
+    if plan is None and is_bids(path):
         return ((each, read_bids_file(each, path)) for each in recording_files(path))
-    files = [each for each in path.rglob("*") if each.suffix.lower() in READERS and each.is_file()]
-    if not files:
-        raise FormatError(f"{path} holds nothing that can be read; {_advice(path)}")
-    return ((each, _read_file(each)) for each in sorted(files, key=natural_key))
+    files = files_below(path, plan)
+    return ((each, read_file(each, plan, fs=fs)) for each in files)
 
 
-def _read_file(path: Path) -> Recording:
-    with path.open("rb") as file:
-        start = file.read(8)
-    kind = _MAGIC.get(start, path.suffix.lower())
+def read_file(path: Path, plan: FileMapping | None = None, *, fs: float | None = None) -> Recording:
+    """Read one file of any kind; an EDF or BDF file of a BIDS dataset with its sidecars.
+
+    Raises
+    ------
+    FormatError
+        If its kind is not known, it is damaged, or it does not say what is needed.
+    """
+    kind = kind_of(path, plan)
     if kind not in READERS:
-        said = f"{path} is of a kind that is not known"
-        if kind in _TEXT:
-            said = f"{path} is text, which does not say its columns, units and rate"
-        raise FormatError(f"{said}; {_advice(path)}")
-    root = bids_root(path)
-    return read_bids_file(path, root) if root else READERS[kind](path)
+        raise FormatError(f"{path} is of a kind that is not known; {_known()}")
+    root = bids_root(path) if plan is None else None
+    if root and kind in ("edf", "bdf"):
+        return read_bids_file(path, root)
+    return as_recording(path, READERS[kind](path, plan), plan, fs=fs)
 
 
-def _advice(path: Path) -> str:
-    texts = path.suffix.lower() in _TEXT or any(
-        each.suffix.lower() in _TEXT for each in path.rglob("*")
-    )
-    if texts:
-        return "give a mapping file for delimited text (--mapping)"
-    return f"EMG-BIDS, {', '.join(READERS)} and mapped text are"
+def files_below(folder: Path, plan: FileMapping | None) -> list[Path]:
+    """The files below `folder` to read, in natural order.
+
+    Those that the mapping's ``files`` pattern names, else those of a known suffix. Plain text is
+    among them where a mapping says how to read it, or where it is a device's export.
+
+    Raises
+    ------
+    FormatError
+        If there is none.
+    """
+    pattern = plan.files if plan else ""
+    paths = [path for path in folder.glob(pattern or "**/*") if path.is_file()]
+    if pattern and not paths:
+        raise FormatError(f"{folder} holds no file that fits files: {pattern!r} of the mapping")
+    texts = False
+    if not pattern:
+        known = [path for path in paths if path.suffix.lower() in SUFFIXES]
+        tables = bool(plan and plan.delimiter)
+        paths = [path for path in known if tables or kind_of(path, plan) != "text"]
+        texts = len(paths) < len(known)
+    if not paths:
+        advice = "give a mapping file for delimited text (--mapping)" if texts else _known()
+        raise FormatError(f"{folder} holds nothing that can be read; {advice}")
+    return sorted(paths, key=natural_key)
+
+
+def _known() -> str:
+    return f"EMG-BIDS and {', '.join(READERS)} are"

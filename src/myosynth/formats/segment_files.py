@@ -12,7 +12,7 @@ import numpy as np
 
 from myosynth.errors import FormatError, InputError
 from myosynth.formats.bids import write_bids
-from myosynth.formats.edf import write_edf
+from myosynth.formats.edf_writing import write_edf
 from myosynth.formats.names import bids_label, volts_per_unit
 from myosynth.formats.tsv import number
 from myosynth.recordings import Annotation, FloatArray, Recording, SegmentSet

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError, InputError
-from myosynth.formats.mapping import TextMapping
+from myosynth.formats.mapping import FileMapping
 from myosynth.formats.readers import iterate_recordings
 from myosynth.formats.segment_files import SET_READERS
 from myosynth.recordings import Recording, SegmentSet
@@ -21,7 +21,7 @@ def read_segments(
     path: str | Path,
     *,
     seconds: float | None = None,
-    mapping: str | Path | TextMapping | None = None,
+    mapping: str | Path | FileMapping | None = None,
     fs: float | None = None,
 ) -> SegmentSet:
     """Open any set of segments: a segment folder, npz, CSV, EDF files, EMG-BIDS, mapped text.

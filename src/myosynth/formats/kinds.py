@@ -1,0 +1,49 @@
+"""What kind of file a path is: told by its first bytes, then by its suffix."""
+
+from pathlib import Path
+
+from myosynth.errors import FormatError
+from myosynth.formats.mapping import FileMapping
+
+__all__ = ["SUFFIXES", "kind_of"]
+
+SUFFIXES = {
+    ".edf": "edf",
+    ".bdf": "bdf",
+    ".csv": "text",
+    ".tsv": "text",
+    ".txt": "text",
+    ".asc": "text",
+    ".log": "text",
+}
+"""The kind that a suffix stands for where the first bytes do not tell."""
+
+_MAGIC = {
+    b"0       ": "edf",
+    b"\xffBIOSEMI": "bdf",
+}
+_LOOK = 8192
+
+
+def kind_of(path: Path, plan: FileMapping | None = None) -> str:
+    """The kind of a file, a key of `READERS`; empty where it is not known.
+
+    A mapping that gives a delimiter makes every text file a plain table.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LOOK)
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read ({error.strerror})") from error
+    for magic, kind in _MAGIC.items():
+        if start.startswith(magic):
+            return kind
+    kind = SUFFIXES.get(path.suffix.lower(), "")
+    if plan is not None and plan.delimiter and kind in ("", "text"):
+        return "text"
+    return kind
