@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from myosynth.errors import FormatError
+from myosynth.formats.delsys import is_delsys
 from myosynth.formats.mapping import FileMapping
+from myosynth.formats.timed import is_timed
 
 __all__ = ["SUFFIXES", "kind_of"]
 
@@ -46,4 +48,12 @@ def kind_of(path: Path, plan: FileMapping | None = None) -> str:
     kind = SUFFIXES.get(path.suffix.lower(), "")
     if plan is not None and plan.delimiter and kind in ("", "text"):
         return "text"
-    return kind
+    return _text_kind(start) if kind == "text" else kind
+
+
+def _text_kind(start: bytes) -> str:
+    encoding = "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = start.decode(encoding, "replace")
+    if is_delsys(text):
+        return "delsys"
+    return "timed" if is_timed(text) else "text"

@@ -6,11 +6,13 @@ from pathlib import Path
 from myosynth.errors import FormatError, InputError
 from myosynth.formats.bids import bids_root, is_bids, read_bids_file, recording_files
 from myosynth.formats.delimited import read_delimited
+from myosynth.formats.delsys import read_delsys
 from myosynth.formats.edf import edf_signals
 from myosynth.formats.kinds import SUFFIXES, kind_of
 from myosynth.formats.mapping import FileMapping, load_mapping
 from myosynth.formats.names import natural_key
 from myosynth.formats.sources import Reader, as_recording
+from myosynth.formats.timed import read_timed
 from myosynth.recordings import Recording
 
 __all__ = ["READERS", "files_below", "iterate_recordings", "read_file", "read_recordings"]
@@ -18,6 +20,8 @@ __all__ = ["READERS", "files_below", "iterate_recordings", "read_file", "read_re
 READERS: dict[str, Reader] = {
     "edf": edf_signals,
     "bdf": edf_signals,
+    "delsys": read_delsys,
+    "timed": read_timed,
     "text": read_delimited,
 }
 """By kind (`kinds.kind_of` tells it): the function from a path and a mapping to `Signals`."""

@@ -1,0 +1,209 @@
+"""Tables that recording software exports as text: header lines, then columns that may end early."""
+
+import csv
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myosynth.errors import FormatError
+
+__all__ = ["Table", "filled_right", "rate_from_times"]
+
+_MOST_HEADER_LINES = 2000  # one per channel in some exports
+_LINES_AT_ONCE = 20_000
+_ODD_STEP = 0.75  # of a sample: times further off their place are no regular sampling
+
+
+@dataclass(frozen=True)
+class Table:
+    """A text export whose locale has been told from its header line.
+
+    Parameters
+    ----------
+    path : path
+    encoding : str
+    delimiter : str
+    n_header : int
+        Lines above the first row of numbers.
+    """
+
+    path: Path
+    encoding: str
+    delimiter: str
+    n_header: int
+
+    @classmethod
+    def find(
+        cls, path: Path, is_header: Callable[[str], bool]
+    ) -> tuple["Table", list[str], list[str]]:
+        """Find the line of column names, the first for which `is_header` holds.
+
+        Returns
+        -------
+        Table, list of str, list of str
+            The table that begins below it, the lines above it, and its cells.
+
+        Raises
+        ------
+        FormatError
+            If there is none.
+        """
+        encoding = _encoding(path)
+        above: list[str] = []
+        with path.open(encoding=encoding, newline="") as file:
+            for line in itertools.islice(file, _MOST_HEADER_LINES):
+                if is_header(line):
+                    delimiter = max(";\t,", key=lambda sign: len(_cells(line, sign)))
+                    table = cls(path, encoding, delimiter, len(above) + 1)
+                    return table, above, table.cells(line)
+                above.append(line.rstrip("\r\n"))
+        raise FormatError(f"{path} has no line of column names that is known")
+
+    def cells(self, line: str) -> list[str]:
+        """The cells of a line of the header."""
+        return _cells(line, self.delimiter)
+
+    def lines(self, count: int) -> list[str]:
+        """The first lines below the column names."""
+        with self.path.open(encoding=self.encoding, newline="") as file:
+            return list(itertools.islice(file, self.n_header, self.n_header + count))
+
+    def columns(self, wanted: Sequence[int]) -> dict[int, NDArray[np.float64]]:
+        """The numbers of some columns; each may end early with empty cells.
+
+        Raises
+        ------
+        FormatError
+            Naming line and column, where a cell is no number or is empty above a filled one.
+        """
+        parts: dict[int, list[NDArray[np.float64]]] = {column: [] for column in wanted}
+        ended: dict[int, int] = {}
+        for first_line, rows in self._blocks():
+            for column in parts:
+                texts = [row[column] if column < len(row) else "" for row in rows]
+                if "" in (each.strip() for each in texts) or column in ended:
+                    texts = self._until_end(texts, column, first_line, ended)
+                parts[column].append(self._numbers(texts, column, first_line))
+        return {
+            column: np.concatenate(blocks) if blocks else np.empty(0)
+            for column, blocks in parts.items()
+        }
+
+    def _blocks(self) -> Iterator[tuple[int, list[list[str]]]]:
+        with self.path.open(encoding=self.encoding, newline="") as file:
+            for _ in range(self.n_header):
+                next(file, None)
+            reader = csv.reader(file, delimiter=self.delimiter)
+            line = self.n_header + 1
+            try:
+                while rows := list(itertools.islice(reader, _LINES_AT_ONCE)):
+                    yield line, rows
+                    line += len(rows)
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise FormatError(f"{self.path} is damaged near line {line} ({error})") from error
+
+    def _until_end(
+        self, texts: list[str], column: int, first_line: int, ended: dict[int, int]
+    ) -> list[str]:
+        filled = [i for i, text in enumerate(texts) if text.strip()]
+        n_filled = len(filled)
+        if filled and (column in ended or filled[-1] != n_filled - 1):
+            gap = next((i for i, text in enumerate(texts) if not text.strip()), 0)
+            line = ended.get(column, first_line + gap)
+            raise FormatError(
+                f"{self.path}, line {line}, column {column + 1}: the cell is empty here, but not "
+                "below"
+            )
+        ended.setdefault(column, first_line + n_filled)
+        return texts[:n_filled]
+
+    def _numbers(self, texts: list[str], column: int, first_line: int) -> NDArray[np.float64]:
+        plain = [text.replace(",", ".") for text in texts]
+        try:
+            numbers = np.array(plain, dtype=np.float64) if plain else np.empty(0)
+        except ValueError:
+            numbers = np.array([_number(text) for text in plain])
+        if not np.all(np.isfinite(numbers)):
+            at = int(np.flatnonzero(~np.isfinite(numbers))[0])
+            raise FormatError(
+                f"{self.path}, line {first_line + at}, column {column + 1}: {texts[at]!r} is not "
+                "a number"
+            )
+        return numbers
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(1 << 20)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    try:
+        start[: start.rfind(b"\n") + 1].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8-sig"
+
+
+def filled_right(cells: Sequence[str], length: int) -> list[str]:
+    """`cells` where each empty one takes the text of the last filled one to its left."""
+    filled, last = [], ""
+    for i in range(length):
+        last = (cells[i] if i < len(cells) else "") or last
+        filled.append(last)
+    return filled
+
+
+def rate_from_times(times: NDArray[np.float64], where: str) -> float:
+    """The sampling rate that a column of times in seconds shows.
+
+    The rate is the number with the fewest digits that the first and the last time allow, given how
+    finely times are written.
+
+    Raises
+    ------
+    FormatError
+        If there are fewer than two times, or they are not evenly spaced.
+    """
+    if len(times) < 2 or not times[-1] > times[0]:
+        raise FormatError(f"{where}: the times do not rise, so they show no sampling rate")
+    fineness = _fineness(times)
+    n, span = len(times) - 1, float(times[-1] - times[0])
+    expected = times[0] + np.arange(len(times)) * span / n
+    off = np.abs(times - expected)
+    if off.max() > _ODD_STEP * span / n + fineness:
+        at = float(times[int(np.argmax(off))])
+        raise FormatError(
+            f"{where}: the times are not evenly spaced (near {at:g} s); samples are missing or the "
+            "rate changes, so export it again at a fixed rate"
+        )
+    low, high = n / (span + fineness), n / max(span - fineness, span / 2)
+    middle = n / span
+    for digits in range(12):
+        rate = round(middle, digits)
+        if low <= rate <= high and rate > 0:
+            return rate
+    return middle
+
+
+def _fineness(times: NDArray[np.float64]) -> float:
+    some = np.concatenate([times[:500], times[-500:]])
+    for digits in range(12):
+        if np.all(np.abs(some * 10.0**digits - np.rint(some * 10.0**digits)) < 1e-4):
+            return float(10.0**-digits)
+    return 1e-12

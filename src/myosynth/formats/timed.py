@@ -1,0 +1,101 @@
+"""Tables whose first column is the time and whose column names state units: Noraxon exports.
+
+Noraxon MR3 and MR4 write a few lines about the recording, then ``time`` (or ``time,s``), often
+``Activity`` and ``Marker``, and one column per signal, ``LT ERECTOR SPINAE, uV`` or
+``Ultium EMG.EMG 1 (uV)``. Other programs write such tables too; they are read alike.
+
+Source
+------
+The layouts as third parties describe them: a reader of Noraxon CSV exports in biomdp
+(https://github.com/josellopezelvira/biomdp), and scripts over MR3 exports.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from myosynth.errors import FormatError
+from myosynth.formats.exports import Table, rate_from_times
+from myosynth.formats.mapping import FileMapping
+from myosynth.formats.names import is_voltage, unique
+from myosynth.formats.sources import Signals
+from myosynth.recordings import FloatArray
+
+__all__ = ["is_timed", "read_timed"]
+
+_HEADER = re.compile(r'\s*"?(?:time|zeit|tiempo|temps)\b', re.IGNORECASE)
+_NAMED = re.compile(r"(?P<name>.+?)\s*(?:,\s*(?P<a>[^,()\[\]]+)|\((?P<b>[^()]*)\)|\[(?P<c>.*)\])$")
+_NORAXON = ("noraxon", "ultium", "myoresearch", "telemyo", "mr3", "mr4")
+_STATED = re.compile(r"(?:frequency|rate)\D*(\d(?:[\d.,]*\d)?)\s*hz", re.IGNORECASE)
+_DISAGREE = 1e-3
+_SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 1e-3}
+
+
+def is_timed(start: str) -> bool:
+    """Whether a text has a line of column names with a time and a unit of voltage."""
+    return any(
+        _HEADER.match(line) and any(is_voltage(_name_and_unit(cell)[1]) for cell in _loosely(line))
+        for line in start.lstrip("\ufeff").splitlines()
+    )
+
+
+def _loosely(line: str) -> list[str]:
+    parts = line.split(";") if ";" in line else line.split("\t")
+    return [cell.strip(' "') for part in parts for cell in (part, *part.split('","'))]
+
+
+def _name_and_unit(cell: str) -> tuple[str, str]:
+    match = _NAMED.match(cell)
+    if match is None:
+        return cell, ""
+    return match["name"], next(match[key].strip() for key in "abc" if match[key] is not None)
+
+
+def read_timed(path: Path, plan: FileMapping | None = None) -> Signals:
+    """Open a table of times and signals; columns are read when they are picked.
+
+    The times tell the rate (`exports.rate_from_times`); one that the lines above state is checked
+    against them.
+
+    Raises
+    ------
+    FormatError
+        If there is no such header, or the times are uneven or contradict the stated rate.
+    """
+    table, above, header = Table.find(path, lambda line: bool(_HEADER.match(line)))
+    per_unit = _SECONDS.get(_name_and_unit(header[0])[1].lower())
+    if per_unit is None:
+        raise FormatError(
+            f"{path}: the times in {header[0]!r} are in no unit that is known (s, ms)"
+        )
+    columns = [i for i, cell in enumerate(header) if i and cell]
+    named = [_name_and_unit(header[i]) for i in columns]
+    emg = [i for i, (_, unit) in zip(columns, named, strict=True) if is_voltage(unit)]
+    held = table.columns([0, *emg])
+    fs = rate_from_times(held[0] * per_unit, str(path))
+    stated = next((m[1] for line in above if (m := _STATED.search(line))), None)
+    if stated is not None and abs(float(stated.replace(",", ".")) / fs - 1) > _DISAGREE:
+        raise FormatError(
+            f"{path} states {stated} Hz and its times run at {fs:g} Hz; export it again"
+        )
+
+    def pick(rows: Sequence[int]) -> FloatArray:
+        chosen = [columns[row] for row in rows]
+        other = [i for i in chosen if i not in held]
+        values = {**held, **table.columns(other)} if other else held
+        if len({len(values[i]) for i in (0, *chosen)}) > 1:
+            raise FormatError(f"{path}: columns end at different times; export it again")
+        return np.stack([values[i] for i in chosen])
+
+    about = " ".join([*above, *header]).lower()
+    known = any(word in about for word in _NORAXON)
+    return Signals(
+        names=unique([name for name, _ in named], longest=None),
+        units=[unit for _, unit in named],
+        rates=[fs] * len(columns),
+        pick=pick,
+        may_be_emg=[is_voltage(unit) for _, unit in named],
+        metadata={"sidecar": {"Manufacturer": "Noraxon"}} if known else {},
+    )
