@@ -17,18 +17,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from myosynth.app.report_data import FEATURE_WORDS, Side, TaskView, task_views, worst_features
+from myosynth.app.report_data import Side, TaskView, task_views
 from myosynth.recordings import FloatArray, SegmentSet
-from myosynth.signal.features import FEATURES, band_limits, envelope
+from myosynth.signal.features import band_limits
 from myosynth.storage import atomic_file
 
 __all__ = [
     "C3",
+    "QUIET",
     "REAL",
     "STYLE",
     "SYNTHETIC",
-    "draw_envelopes",
-    "draw_features",
     "draw_signals",
     "draw_spectra",
     "figure_signals",
@@ -41,12 +40,12 @@ __all__ = [
 REAL, SYNTHETIC, C3 = "#0072B2", "#D55E00", "#009E73"
 """Blue, vermillion and green of the colour-blind-safe palette of Okabe & Ito (2008)."""
 
-_INK, _QUIET = "#333333", "#777777"
-STYLE = {
+_INK, QUIET = "#333333", "#777777"
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _QUIET,
+    "axes.edgecolor": QUIET,
     "axes.labelcolor": _INK,
     "xtick.color": _INK,
     "ytick.color": _INK,
@@ -99,7 +98,7 @@ def figure_signals(
     return draw_signals(task_views(real, synthetic), channel, include_real_signals)
 
 
-def _grid(
+def grid_of(
     n_rows: int, n_columns: int, row_in: float, title: str, **shared: Any
 ) -> tuple[Figure, NDArray[Any]]:
     with mpl.rc_context(STYLE):
@@ -109,15 +108,15 @@ def _grid(
     return figure, axes
 
 
-def _channel(views: Sequence[TaskView], channel: int) -> str:
+def channel_of(views: Sequence[TaskView], channel: int) -> str:
     return f"channel {views[0].channel_names[channel]}"
 
 
-def _missing(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_QUIET)
+def missing(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=QUIET)
 
 
-def _name_row(axes: Axes, task: str) -> None:
+def name_row(axes: Axes, task: str) -> None:
     axes.annotate(
         task or "(no task)", (0, 1), xytext=(4, 3), xycoords="axes fraction",
         textcoords="offset points", fontweight="bold", va="bottom", parse_math=False,
@@ -126,20 +125,20 @@ def _name_row(axes: Axes, task: str) -> None:
 
 def draw_spectra(views: Sequence[TaskView], channel: int = 0) -> Figure:
     """Figure 1 from views already made; see `figure_spectra`."""
-    title = f"Spectra by task ({_channel(views, channel)})"
-    figure, grid = _grid(len(views), 2, 1.75, title, sharex=True, sharey="row")
+    title = f"Spectra by task ({channel_of(views, channel)})"
+    figure, grid = grid_of(len(views), 2, 1.75, title, sharex=True, sharey="row")
     top_hz = min(500.0, views[0].fs / 2)
     with mpl.rc_context(STYLE):
         for view, (left, right) in zip(views, grid, strict=True):
             _spectrum_pair(view, channel, left, right)
-            _name_row(left, view.task)
+            name_row(left, view.task)
             left.set_ylabel("mV²/Hz")
             left.set_yscale("log")
             left.set_xlim(0, top_hz)
             _limit_spectrum(view, channel, left)
         for axes in grid[-1]:
             axes.set_xlabel("Frequency (Hz)")
-        handles = _legend_of(grid)
+        handles = legend_of(grid)
         figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
@@ -154,7 +153,7 @@ def _spectrum_pair(view: TaskView, channel: int, left: Axes, right: Axes) -> Non
                 label="Real subjects, 10th to 90th percentile",
             )  # fmt: skip
         if own is None:
-            _missing(axes, "no segments of this task")
+            missing(axes, "no segments of this task")
     if real is not None:
         left.plot(real.frequencies, 1e6 * real.psd[channel], color=REAL, lw=1.4, label="Real, mean")
         right.plot(
@@ -166,7 +165,7 @@ def _spectrum_pair(view: TaskView, channel: int, left: Axes, right: Axes) -> Non
             label="Synthetic, mean",
         )  # fmt: skip
     for axes, name, side in ((left, "Real", real), (right, "Synthetic", made)):
-        axes.set_title(_side_title(name, side), fontsize=9, loc="right", color=_QUIET)
+        axes.set_title(_side_title(name, side), fontsize=9, loc="right", color=QUIET)
 
 
 def _side_title(name: str, side: Side | None) -> str:
@@ -190,7 +189,7 @@ def _limit_spectrum(view: TaskView, channel: int, axes: Axes) -> None:
         axes.set_ylim(max(min(part.min() for part in values), 1e-6 * top) / 3, 4 * top)
 
 
-def _legend_of(grid: NDArray[Any]) -> tuple[list[Any], list[str]]:
+def legend_of(grid: NDArray[Any]) -> tuple[list[Any], list[str]]:
     """Each label once, solid lines before dashed ones."""
     found: dict[str, Any] = {}
     for axes in grid.flat:
@@ -203,8 +202,8 @@ def draw_signals(
     views: Sequence[TaskView], channel: int = 0, include_real_signals: bool = True
 ) -> Figure:
     """Figure 2 from views already made; see `figure_signals`."""
-    title = f"Signals by task ({_channel(views, channel)}): the segment of median amplitude"
-    figure, grid = _grid(len(views), 2, 1.45, title, sharex=True, sharey="row")
+    title = f"Signals by task ({channel_of(views, channel)}): the segment of median amplitude"
+    figure, grid = grid_of(len(views), 2, 1.45, title, sharex=True, sharey="row")
     with mpl.rc_context(STYLE):
         for view, pair in zip(views, grid, strict=True):
             sides = (("Real", view.real, REAL), ("Synthetic", view.synthetic, SYNTHETIC))
@@ -213,26 +212,26 @@ def draw_signals(
                 for name, side, _ in sides
                 if side is not None and (name == "Synthetic" or include_real_signals)
             ]
-            factor, unit = _voltage(
+            factor, unit = voltage(
                 max((np.abs(s.example[channel]).max() for s in drawn), default=0)
             )
             for axes, (name, side, colour) in zip(pair, sides, strict=True):
-                axes.set_title(name, fontsize=9, loc="right", color=_QUIET)
+                axes.set_title(name, fontsize=9, loc="right", color=QUIET)
                 if side is None:
-                    _missing(axes, "no segments of this task")
+                    missing(axes, "no segments of this task")
                 elif name == "Real" and not include_real_signals:
-                    _missing(axes, "left out: real recording")
+                    missing(axes, "left out: real recording")
                 else:
                     time, signal = thinned(side.example[channel], view.fs)
                     axes.plot(time, factor * signal, color=colour, lw=0.5)
-            _name_row(pair[0], view.task)
+            name_row(pair[0], view.task)
             pair[0].set_ylabel(unit)
         for axes in grid[-1]:
             axes.set_xlabel("Time (s)")
     return figure
 
 
-def _voltage(peak: float) -> tuple[float, str]:
+def voltage(peak: float) -> tuple[float, str]:
     return (1e6, "µV") if peak < 1e-4 else (1e3, "mV")
 
 
@@ -246,97 +245,6 @@ def thinned(signal: FloatArray, fs: float) -> tuple[NDArray[np.float64], FloatAr
     which = np.sort(np.stack([parts.argmin(axis=1), parts.argmax(axis=1)], axis=1), axis=1)
     rows = (which + step * np.arange(n)[:, None]).ravel()
     return rows / fs, signal[rows]
-
-
-def draw_envelopes(
-    views: Sequence[TaskView], channel: int = 0, include_real_signals: bool = True
-) -> Figure:
-    """Envelopes (100 ms) of the segments of Figure 2, and how much of each rate envelopes hold."""
-    title = f"Envelopes and their rhythm ({_channel(views, channel)})"
-    figure, grid = _grid(len(views), 2, 1.45, title, sharex="col")
-    with mpl.rc_context(STYLE):
-        for view, (left, right) in zip(views, grid, strict=True):
-            drawn = []
-            for name, side, colour in (
-                ("Real", view.real, REAL),
-                ("Synthetic", view.synthetic, SYNTHETIC),
-            ):
-                style = {"color": colour, "lw": 1.3, "ls": "--" if name == "Real" else "-"}
-                if side is None:
-                    continue
-                right.plot(side.rhythm_hz, 100 * side.rhythm[channel], label=name, **style)
-                if name == "Synthetic" or include_real_signals:
-                    drawn.append((envelope(side.example[channel], view.fs), style))
-            factor, unit = _voltage(max((float(line.max()) for line, _ in drawn), default=0))
-            for line, style in drawn:
-                time, thin = thinned(line, view.fs)
-                left.plot(time, factor * thin, **style)
-            _name_row(left, view.task)
-            left.set_ylabel(unit)
-            left.set_ylim(bottom=0)
-            right.set_ylabel("% of power")
-            right.set_ylim(bottom=0)
-        grid[0][0].set_title("one segment of median amplitude", fontsize=9, loc="right")
-        grid[0][1].set_title("rhythm, mean of all segments", fontsize=9, loc="right")
-        grid[-1][0].set_xlabel("Time (s)")
-        grid[-1][1].set_xlabel("Rate of the envelope (Hz)")
-        figure.legend(*_legend_of(grid), loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def draw_features(views: Sequence[TaskView], n_worst: int = 3) -> Figure:
-    """The features of each task that differ most, as distributions of real and synthetic."""
-    figure, grid = _grid(len(views), n_worst, 1.75, "The features that differ most, by task")
-    with mpl.rc_context(STYLE):
-        for view, row in zip(views, grid, strict=True):
-            worst = worst_features(view, n_worst)
-            for axes in row[len(worst) :]:
-                axes.set_axis_off()
-            if not worst:
-                _missing(row[0], "cannot be compared")
-            _name_row(row[0], view.task)
-            for axes, (name, channel, distance) in zip(row, worst, strict=False):
-                _distribution(view, axes, name, channel, distance)
-        figure.legend(*_legend_of(grid), loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def _distribution(view: TaskView, axes: Axes, name: str, channel: int, distance: float) -> None:
-    column = list(FEATURES).index(name)
-    assert view.real is not None
-    assert view.synthetic is not None
-    real = view.real.features[:, channel, column]
-    made = view.synthetic.features[:, channel, column]
-    edges = np.linspace(*_reach(np.concatenate([real, made])), 25)
-    for values, colour, label, filled in (
-        (real, REAL, "Real", True),
-        (made, SYNTHETIC, "Synthetic", False),
-    ):
-        share = np.histogram(values, edges)[0] / len(values)
-        axes.stairs(
-            100 * share, edges, color=colour, fill=filled, alpha=0.35 if filled else 1.0,
-            lw=0 if filled else 1.4, label=label,
-        )  # fmt: skip
-    words, unit = feature_words(name, view.fs)
-    where = f"\n{view.channel_names[channel]}" if len(view.channel_names) > 1 else ""
-    axes.set_xlabel(f"{words} ({unit}){where}", fontsize=8, parse_math=False)
-    axes.set_title(f"{distance:.2f} SD apart", fontsize=9, loc="right", color=_QUIET)
-    axes.set_ylabel("% of segments", fontsize=8)
-
-
-def _reach(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    room = 0.02 * (high - low) or 0.5
-    return low - room, high + room
-
-
-def feature_words(name: str, fs: float) -> tuple[str, str]:
-    """A feature's plain name and unit."""
-    if name.startswith("band_"):
-        edges = band_limits(fs)
-        number = int(name.removeprefix("band_"))
-        return f"power {edges[number - 1]:.0f}–{edges[number]:.0f} Hz", "ln share"
-    return FEATURE_WORDS[name]
 
 
 def readme_picture(real: SegmentSet, synthetic: SegmentSet, *, channel: int = 0) -> Figure:
@@ -359,7 +267,7 @@ def readme_picture(real: SegmentSet, synthetic: SegmentSet, *, channel: int = 0)
             axes.set_title(title, fontsize=10)
         for axes, label in zip(grid[-1], ("Time (s)", "Time (s)", "Frequency (Hz)"), strict=True):
             axes.set_xlabel(label)
-        figure.legend(*_legend_of(grid[:, 2:]), loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(*legend_of(grid[:, 2:]), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -368,7 +276,7 @@ def _picture_row(view: TaskView, channel: int, row: NDArray[Any]) -> None:
     peak = 0.0
     for axes, (side, colour, name) in zip(row[:2], sides, strict=True):
         if side is None:
-            _missing(axes, "no segments of this task")
+            missing(axes, "no segments of this task")
             continue
         time, signal = thinned(side.example[channel], view.fs)
         axes.plot(time, 1e3 * signal, color=colour, lw=0.4)

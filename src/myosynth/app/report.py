@@ -3,27 +3,27 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from myosynth.app.figures import (
+from myosynth.app.figures import draw_signals, draw_spectra, inline_svg, picture_bytes
+from myosynth.app.report_charts import (
+    draw_curve,
     draw_envelopes,
     draw_features,
-    draw_signals,
-    draw_spectra,
-    inline_svg,
-    picture_bytes,
+    draw_scores,
+    lines_of,
+    row_label,
 )
-from myosynth.app.report_charts import draw_curve, draw_scores, lines_of, row_label
 from myosynth.app.report_data import TaskView, amplitude_rows, task_views, worst_features
+from myosynth.app.report_pages import flattened, number, page, write_text
 from myosynth.app.report_words import Verdict, summarise, task_verdicts
 from myosynth.errors import InputError
 from myosynth.evaluation.scores import Scores, plain
 from myosynth.recordings import SegmentSet
-from myosynth.storage import atomic_directory, atomic_file, read_json, write_json
+from myosynth.storage import atomic_directory, read_json, write_json
 
 __all__ = ["amplitude_table", "read_scores", "write_report"]
 
@@ -86,7 +86,7 @@ def write_report(
     figures = _figures(scores, views, utility, include_real_signals)
     pictures = [_picture(name, *parts) for name, parts in figures.items()]
     content = _twin(scores, views, provenance)
-    page = _page(
+    text = page(
         "scorecard.html",
         title="Scorecard of a synthetic EMG set",
         summary=summarise(scores),
@@ -108,7 +108,7 @@ def write_report(
             for kind in ("png", "svg"):
                 (folder / f"{picture['name']}.{kind}").write_bytes(picture[kind])
     write_json(out / "scores.json", content)
-    _write_text(out / "report.html", page)
+    write_text(out / "report.html", text)
 
 
 def amplitude_table(real: SegmentSet, synthetic: SegmentSet) -> list[dict[str, Any]]:
@@ -163,14 +163,14 @@ def _figures(
     }
     spectra = "Left the real holdout, right the synthetic set. Shaded: the middle 80 % of people."
     signals = "Of each task the segment of median amplitude, so that no fine one was picked."
-    for number, name in enumerate(names):
-        suffix = f"-channel{number + 1}" if len(names) > 1 else ""
+    for channel, name in enumerate(names):
+        suffix = f"-channel{channel + 1}" if len(names) > 1 else ""
         found[f"figure1-spectra{suffix}"] = (
-            draw_spectra(views, number), f"Figure 1. Spectra by task, {name}", spectra, number == 0,
+            draw_spectra(views, channel), f"Figure 1. Spectra by task, {name}", spectra, channel == 0,
         )  # fmt: skip
         found[f"figure2-signals{suffix}"] = (
-            draw_signals(views, number, include_real_signals),
-            f"Figure 2. Signals by task, {name}", signals, number == 0,
+            draw_signals(views, channel, include_real_signals),
+            f"Figure 2. Signals by task, {name}", signals, channel == 0,
         )  # fmt: skip
     found["envelopes"] = (
         draw_envelopes(views, 0, include_real_signals),
@@ -304,67 +304,3 @@ def _about_utility(table: Mapping[str, Mapping[str, Row]], scores: Scores) -> li
         better = "more" if tstr > c3 else "no more"
         sentences.append(f"They teach {better} than shaped noise does (C3: {100 * c3:.0f} %).")
     return sentences
-
-
-# ---- pages ----
-
-
-def number(value: Any, digits: int = 3) -> str:
-    """A value for a page: a dash for None, three significant digits for floats."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        text = f"{value:.{digits}g}"
-        return text if "e" not in text or abs(value) < 1e-4 else f"{value:,.0f}"
-    return str(value)
-
-
-def unit(row: Row) -> str:
-    """A row's unit as it stands behind its value."""
-    name = row["unit"]
-    return " of 1" if name == "0-1" else f" {name}" if name else ""
-
-
-def flattened(content: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings and lists as (dotted name, text), in order."""
-    if isinstance(content, Mapping):
-        items = [(str(key), value) for key, value in content.items()]
-    elif isinstance(content, list) and any(isinstance(item, Mapping | list) for item in content):
-        items = [(str(key + 1), value) for key, value in enumerate(content)]
-    else:
-        text = ", ".join(map(str, content)) if isinstance(content, list) else number(content, 12)
-        return [(prefix, text)]
-    return [
-        line
-        for key, value in items
-        for line in flattened(value, f"{prefix}.{key}" if prefix else key)
-    ]
-
-
-@cache
-def _environment() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "unit": unit}
-    return environment
-
-
-def _page(template: str, **content: Any) -> str:
-    from myosynth import __version__
-
-    page: str = _environment().get_template(template).render(version=__version__, **content)
-    return page
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")

@@ -1,17 +1,45 @@
-"""The dot-and-interval charts: positions for a page, and the same chart for a figure file."""
+"""The charts of the scorecard: dots and intervals on the axis z, envelopes, features, learning."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from myosynth.app.figures import C3, REAL, STYLE, SYNTHETIC
+from myosynth.app.figures import (
+    C3,
+    QUIET,
+    REAL,
+    STYLE,
+    SYNTHETIC,
+    channel_of,
+    grid_of,
+    legend_of,
+    missing,
+    name_row,
+    thinned,
+    voltage,
+)
+from myosynth.app.report_data import FEATURE_WORDS, TaskView, worst_features
 from myosynth.app.report_words import ASPECTS, state_of
 from myosynth.evaluation.scores import Scores
+from myosynth.signal.features import FEATURES, band_limits, envelope
 
-__all__ = ["LABELS", "Line", "draw_curve", "draw_scores", "lines_of", "position", "row_label"]
+__all__ = [
+    "LABELS",
+    "Line",
+    "draw_curve",
+    "draw_envelopes",
+    "draw_features",
+    "draw_scores",
+    "lines_of",
+    "position",
+    "row_label",
+]
 
 Row = Mapping[str, Any]
 
@@ -211,3 +239,94 @@ def draw_curve(curve: Sequence[Mapping[str, float]]) -> Figure:
         axes.set_ylabel("Tasks named right (%)")
         axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
+
+
+def draw_envelopes(
+    views: Sequence[TaskView], channel: int = 0, include_real_signals: bool = True
+) -> Figure:
+    """Envelopes (100 ms) of the segments of Figure 2, and how much of each rate envelopes hold."""
+    title = f"Envelopes and their rhythm ({channel_of(views, channel)})"
+    figure, grid = grid_of(len(views), 2, 1.45, title, sharex="col")
+    with mpl.rc_context(STYLE):
+        for view, (left, right) in zip(views, grid, strict=True):
+            drawn = []
+            for name, side, colour in (
+                ("Real", view.real, REAL),
+                ("Synthetic", view.synthetic, SYNTHETIC),
+            ):
+                style = {"color": colour, "lw": 1.3, "ls": "--" if name == "Real" else "-"}
+                if side is None:
+                    continue
+                right.plot(side.rhythm_hz, 100 * side.rhythm[channel], label=name, **style)
+                if name == "Synthetic" or include_real_signals:
+                    drawn.append((envelope(side.example[channel], view.fs), style))
+            factor, unit = voltage(max((float(line.max()) for line, _ in drawn), default=0))
+            for line, style in drawn:
+                time, thin = thinned(line, view.fs)
+                left.plot(time, factor * thin, **style)
+            name_row(left, view.task)
+            left.set_ylabel(unit)
+            left.set_ylim(bottom=0)
+            right.set_ylabel("% of power")
+            right.set_ylim(bottom=0)
+        grid[0][0].set_title("one segment of median amplitude", fontsize=9, loc="right")
+        grid[0][1].set_title("rhythm, mean of all segments", fontsize=9, loc="right")
+        grid[-1][0].set_xlabel("Time (s)")
+        grid[-1][1].set_xlabel("Rate of the envelope (Hz)")
+        figure.legend(*legend_of(grid), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def draw_features(views: Sequence[TaskView], n_worst: int = 3) -> Figure:
+    """The features of each task that differ most, as distributions of real and synthetic."""
+    figure, grid = grid_of(len(views), n_worst, 1.75, "The features that differ most, by task")
+    with mpl.rc_context(STYLE):
+        for view, row in zip(views, grid, strict=True):
+            worst = worst_features(view, n_worst)
+            for axes in row[len(worst) :]:
+                axes.set_axis_off()
+            if not worst:
+                missing(row[0], "cannot be compared")
+            name_row(row[0], view.task)
+            for axes, (name, channel, distance) in zip(row, worst, strict=False):
+                _distribution(view, axes, name, channel, distance)
+        figure.legend(*legend_of(grid), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _distribution(view: TaskView, axes: Axes, name: str, channel: int, distance: float) -> None:
+    column = list(FEATURES).index(name)
+    assert view.real is not None
+    assert view.synthetic is not None
+    real = view.real.features[:, channel, column]
+    made = view.synthetic.features[:, channel, column]
+    edges = np.linspace(*_reach(np.concatenate([real, made])), 25)
+    for values, colour, label, filled in (
+        (real, REAL, "Real", True),
+        (made, SYNTHETIC, "Synthetic", False),
+    ):
+        share = np.histogram(values, edges)[0] / len(values)
+        axes.stairs(
+            100 * share, edges, color=colour, fill=filled, alpha=0.35 if filled else 1.0,
+            lw=0 if filled else 1.4, label=label,
+        )  # fmt: skip
+    words, unit = feature_words(name, view.fs)
+    where = f"\n{view.channel_names[channel]}" if len(view.channel_names) > 1 else ""
+    axes.set_xlabel(f"{words} ({unit}){where}", fontsize=8, parse_math=False)
+    axes.set_title(f"{distance:.2f} SD apart", fontsize=9, loc="right", color=QUIET)
+    axes.set_ylabel("% of segments", fontsize=8)
+
+
+def _reach(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    room = 0.02 * (high - low) or 0.5
+    return low - room, high + room
+
+
+def feature_words(name: str, fs: float) -> tuple[str, str]:
+    """A feature's plain name and unit."""
+    if name.startswith("band_"):
+        edges = band_limits(fs)
+        number = int(name.removeprefix("band_"))
+        return f"power {edges[number - 1]:.0f}–{edges[number]:.0f} Hz", "ln share"
+    return FEATURE_WORDS[name]

@@ -163,7 +163,8 @@ def _typical(signals: FloatArray) -> FloatArray:
     """Of each channel, the segment whose RMS is the median one (the lower of two)."""
     power = np.mean(np.square(signals, dtype=np.float64), axis=-1)
     middle = np.argsort(power, axis=0, kind="stable")[(len(power) - 1) // 2]
-    return signals[middle, np.arange(signals.shape[1])]
+    typical: FloatArray = signals[middle, np.arange(signals.shape[1])]
+    return typical
 
 
 def _rhythm(signals: FloatArray, fs: float) -> tuple[Array, Array]:
