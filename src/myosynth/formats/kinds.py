@@ -12,6 +12,15 @@ __all__ = ["SUFFIXES", "kind_of"]
 SUFFIXES = {
     ".edf": "edf",
     ".bdf": "bdf",
+    ".c3d": "c3d",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".mat": "matlab",
+    ".npy": "npy",
+    ".npz": "npz",
+    ".parquet": "parquet",
+    ".hea": "wfdb",
+    ".xdf": "xdf",
     ".csv": "text",
     ".tsv": "text",
     ".txt": "text",
@@ -23,6 +32,13 @@ SUFFIXES = {
 _MAGIC = {
     b"0       ": "edf",
     b"\xffBIOSEMI": "bdf",
+    b"MATLAB 5.0 MAT-file": "matlab",
+    b"MATLAB 7.3 MAT-file": "matlab73",
+    b"\x89HDF\r\n\x1a\n": "hdf5",
+    b"\x93NUMPY": "npy",
+    b"PK\x03\x04": "npz",
+    b"PAR1": "parquet",
+    b"XDF:": "xdf",
 }
 _LOOK = 8192
 

@@ -5,14 +5,21 @@ from pathlib import Path
 
 from myosynth.errors import FormatError, InputError
 from myosynth.formats.bids import bids_root, is_bids, read_bids_file, recording_files
+from myosynth.formats.c3d import read_c3d
 from myosynth.formats.delimited import read_delimited
 from myosynth.formats.delsys import read_delsys
 from myosynth.formats.edf import edf_signals
+from myosynth.formats.hdf5 import read_hdf5, read_matlab73
 from myosynth.formats.kinds import SUFFIXES, kind_of
 from myosynth.formats.mapping import FileMapping, load_mapping
+from myosynth.formats.matlab import read_matlab
 from myosynth.formats.names import natural_key
+from myosynth.formats.numpy_files import read_npy, read_npz
+from myosynth.formats.parquet import read_parquet
 from myosynth.formats.sources import Reader, as_recording
 from myosynth.formats.timed import read_timed
+from myosynth.formats.wfdb_files import read_wfdb
+from myosynth.formats.xdf import read_xdf
 from myosynth.recordings import Recording
 
 __all__ = ["READERS", "files_below", "iterate_recordings", "read_file", "read_recordings"]
@@ -20,6 +27,15 @@ __all__ = ["READERS", "files_below", "iterate_recordings", "read_file", "read_re
 READERS: dict[str, Reader] = {
     "edf": edf_signals,
     "bdf": edf_signals,
+    "c3d": read_c3d,
+    "hdf5": read_hdf5,
+    "matlab": read_matlab,
+    "matlab73": read_matlab73,
+    "npy": read_npy,
+    "npz": read_npz,
+    "parquet": read_parquet,
+    "wfdb": read_wfdb,
+    "xdf": read_xdf,
     "delsys": read_delsys,
     "timed": read_timed,
     "text": read_delimited,

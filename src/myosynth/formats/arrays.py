@@ -1,0 +1,191 @@
+"""Files that hold named arrays (MATLAB, HDF5, npz, npy): a mapping says which are EMG.
+
+A file claims sizes before it delivers samples; `check_claim` compares them with the file's own
+size before anything is allocated.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myosynth.errors import ConfigError, FormatError
+from myosynth.formats.lazy import LazySamples
+from myosynth.formats.mapping import FileMapping
+from myosynth.formats.sources import Signals
+from myosynth.recordings import FloatArray, SignalArray
+
+__all__ = ["ArrayFile", "ArraySamples", "Part", "array_signals", "check_claim", "stack_parts"]
+
+_MOST_COMPRESSED = 1100  # deflate reaches 1032 : 1
+_ALWAYS_ALLOWED = 1 << 20
+
+
+def check_claim(path: Path, n_bytes: float, what: str) -> None:
+    """Refuse what cannot be in a file of this size.
+
+    Raises
+    ------
+    FormatError
+        If `n_bytes` is more than the best compression could hold.
+    """
+    if n_bytes < 0 or n_bytes > _ALWAYS_ALLOWED + _MOST_COMPRESSED * path.stat().st_size:
+        raise FormatError(
+            f"{path} is damaged: {what} claims {n_bytes:.3g} bytes, which a file of "
+            f"{path.stat().st_size} bytes cannot hold"
+        )
+
+
+class ArraySamples(LazySamples):
+    """Some rows of an array (n, n_times) of any number type, such as a memory map."""
+
+    def __init__(self, array: NDArray[Any], rows: Sequence[int]) -> None:
+        super().__init__(len(rows), array.shape[1])
+        self._array, self._rows = array, np.asarray(rows, dtype=np.intp)
+
+    def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
+        return np.array(self._array[self._rows[rows], low:high], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where the samples of one channel lie: in a vector, or in one line of a matrix."""
+
+    array: str
+    position: int | None = None
+    times_first: bool = True
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """What a file of arrays holds, without its samples.
+
+    Parameters
+    ----------
+    path : path
+    shapes : mapping of str to shape
+        The arrays of numbers, as their writer sees them.
+    read : function
+        From parts to samples (n_channels, n_times).
+    number : function
+        The value of an array that holds one number.
+    """
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[Sequence[Part]], SignalArray]
+    number: Callable[[str], float]
+
+    def find(self, name: str) -> str:
+        """The array of this name, with dots or slashes.
+
+        Raises
+        ------
+        FormatError
+            If there is none.
+        """
+        for spelled in (name, name.replace(".", "/"), name.replace("/", ".")):
+            if spelled in self.shapes:
+                return spelled
+        raise FormatError(f"{self.path} holds no array {name!r}; it holds {self.inventory()}")
+
+    def inventory(self) -> str:
+        """What it holds, for messages: ``emg (120000 × 8), fs (1 × 1)``."""
+        held = [f"{n} ({' × '.join(map(str, shape)) or '1'})" for n, shape in self.shapes.items()]
+        return ", ".join(held[:12]) + (", …" if len(held) > 12 else "") or "no array of numbers"
+
+
+def stack_parts(parts: Sequence[Part], read: Callable[[str], NDArray[Any]]) -> FloatArray:
+    """Samples of `parts` in memory, where `read` gives a whole array."""
+    held = {part.array: read(part.array) for part in parts}
+    lines = []
+    for part in parts:
+        array = held[part.array]
+        if part.position is None:
+            lines.append(np.ravel(array))
+        else:
+            lines.append(array[:, part.position] if part.times_first else array[part.position])
+    return np.stack(lines).astype(np.float64)
+
+
+def array_signals(file: ArrayFile, plan: FileMapping | None) -> Signals:
+    """The channels of a file of arrays, as the mapping names them.
+
+    Raises
+    ------
+    ConfigError
+        If the mapping does not say which array holds the samples, or how it lies.
+    FormatError
+        If an array is missing or is not of the shape that the mapping says.
+    """
+    if plan is None or not (plan.samples or plan.columns):
+        raise ConfigError(
+            f"{file.path} holds {file.inventory()} and does not say which of it is EMG; give a "
+            "mapping file (--mapping) with samples: (the array) and columns: (channel and unit)"
+        )
+    fs = _rate(file, plan)
+    names, parts = _matrix(file, plan) if plan.samples else _vectors(file)
+
+    def pick(rows: Sequence[int]) -> SignalArray:
+        chosen = [parts[row] for row in rows]
+        lengths = {names[row]: _n_times(file, part) for row, part in zip(rows, chosen, strict=True)}
+        if len(set(lengths.values())) > 1:
+            raise FormatError(f"{file.path}: channels differ in length: {lengths}")
+        return file.read(chosen)
+
+    return Signals(names=names, units=[""] * len(names), rates=[fs] * len(names), pick=pick)
+
+
+def _rate(file: ArrayFile, plan: FileMapping) -> float | None:
+    if not plan.fs_from:
+        return None
+    name = file.find(plan.fs_from)
+    if int(np.prod(file.shapes[name])) != 1:
+        raise FormatError(
+            f"{file.path}: fs_from: {name} is of shape {file.shapes[name]}, not one number"
+        )
+    fs = file.number(name)
+    if not 0 < fs < float("inf"):
+        raise FormatError(f"{file.path}: {name} is {fs}, which is no sampling rate in Hz")
+    return fs
+
+
+def _matrix(file: ArrayFile, plan: FileMapping) -> tuple[list[str], list[Part]]:
+    name = file.find(plan.samples)
+    shape = file.shapes[name]
+    if len(shape) == 1 or (len(shape) == 2 and 1 in shape):
+        return [name], [Part(name)]
+    if len(shape) != 2:
+        raise FormatError(f"{file.path}: {name} is of shape {shape}, not times x channels")
+    if plan.layout is None:
+        likely = "times x channels" if shape[0] > shape[1] else "channels x times"
+        raise ConfigError(
+            f"{file.path}: {name} is {shape[0]} × {shape[1]}; write how it lies into the mapping "
+            f"file, such as layout: {likely}"
+        )
+    times_first = plan.layout == "times x channels"
+    n_channels = shape[1] if times_first else shape[0]
+    check_claim(file.path, 16.0 * n_channels, f"{name} with {n_channels} channels")
+    parts = [Part(name, i, times_first) for i in range(n_channels)]
+    return [str(i + 1) for i in range(n_channels)], parts
+
+
+def _vectors(file: ArrayFile) -> tuple[list[str], list[Part]]:
+    names = [
+        name
+        for name, shape in file.shapes.items()
+        if len(shape) == 1 or (len(shape) == 2 and 1 in shape)
+    ]
+    dotted = [name.replace("/", ".") for name in names if "/" in name]
+    parts = [Part(name) for name in names] + [Part(n) for n in names if "/" in n]
+    return names + dotted, parts
+
+
+def _n_times(file: ArrayFile, part: Part) -> int:
+    shape = file.shapes[part.array]
+    if part.position is None:
+        return int(np.prod(shape))
+    return shape[0] if part.times_first else shape[1]

@@ -1,0 +1,150 @@
+"""WFDB records (PhysioNet): read through the wfdb package, written here.
+
+Source
+------
+https://wfdb.io/spec/header-files.html, https://wfdb.io/spec/signal-files.html
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myosynth.errors import FormatError, MissingExtraError, MyosynthError
+from myosynth.formats.arrays import check_claim
+from myosynth.formats.lazy import LazySamples
+from myosynth.formats.mapping import FileMapping
+from myosynth.formats.names import unique
+from myosynth.formats.sources import Signals
+from myosynth.recordings import FloatArray, Recording
+from myosynth.storage import atomic_file
+
+__all__ = ["read_wfdb", "write_wfdb"]
+
+_BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10,
+         "311": 10}  # fmt: skip
+_HIGHEST = 32767  # -32768 stands for a missing sample
+_LONGEST_HEADER = 1 << 20
+
+
+def _wfdb(path: Path) -> Any:
+    try:
+        import wfdb
+    except ImportError as error:
+        raise MissingExtraError("wfdb", "wfdb", f"reading {path}") from error
+    return wfdb
+
+
+class _WfdbSamples(LazySamples):
+    def __init__(self, record: str, channels: Sequence[int], n_times: int) -> None:
+        super().__init__(len(channels), n_times)
+        self._record, self._channels = record, channels
+
+    def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
+        if high <= low or not len(rows):
+            return np.empty((len(rows), max(0, high - low)))
+        chosen = [self._channels[row] for row in rows]
+        path = Path(f"{self._record}.hea")
+        try:
+            record = _wfdb(path).rdrecord(
+                self._record, sampfrom=low, sampto=high, channels=chosen, return_res=64
+            )
+            return np.ascontiguousarray(record.p_signal.T, dtype=np.float64)
+        except MyosynthError:
+            raise
+        except Exception as error:
+            raise _damaged(path, error) from error
+
+
+def read_wfdb(path: Path, plan: FileMapping | None = None) -> Signals:
+    """Open a WFDB record by its header (.hea); samples stay on disk until they are sliced.
+
+    Raises
+    ------
+    MissingExtraError
+        If wfdb is not installed.
+    FormatError
+        If the header is damaged, or promises more than its signal files hold.
+    """
+    wfdb = _wfdb(path)
+    record = str(path.with_suffix(""))
+    try:
+        if path.stat().st_size > _LONGEST_HEADER:
+            raise ValueError("its header is too long")
+        header = wfdb.rdheader(record)
+        names = [str(name or f"signal {i + 1}") for i, name in enumerate(header.sig_name or [])]
+        units = [str(unit or "") for unit in header.units or []]
+        fs, n_times = float(header.fs), int(header.sig_len)
+        _check_files(path, header, n_times)
+    except MyosynthError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+    if len({*header.samps_per_frame}) > 1 or header.samps_per_frame[0] != 1:
+        raise FormatError(f"{path} holds several samples per frame; convert it with WFDB's xform")
+    if not (0 < fs < float("inf") and n_times > 0):
+        raise FormatError(f"{path} is damaged: it states {fs} Hz and {n_times} samples")
+    return Signals(
+        names=unique(names, longest=None),
+        units=units,
+        rates=[fs] * len(names),
+        pick=lambda rows: _WfdbSamples(record, rows, n_times),
+    )
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    # wfdb lets errors of many kinds through for damaged files
+    said = str(error) or type(error).__name__
+    return FormatError(f"{path} is not a sound WFDB record ({said}); export it again")
+
+
+def _check_files(path: Path, header: Any, n_times: int) -> None:
+    if not header.n_sig or not header.file_name:
+        raise FormatError(f"{path} holds no signals")
+    if not len(header.file_name) == len(header.fmt) == header.n_sig:
+        raise ValueError(f"{header.n_sig} signals and {len(header.file_name)} lines about them")
+    bits: dict[str, float] = {}
+    for name, kind in zip(header.file_name, header.fmt, strict=True):
+        if not name or set(name) & set("/\\:") or not (path.parent / name).is_file():
+            raise FormatError(f"{path} needs the signal file {name!r} beside it")
+        bits[name] = bits.get(name, 0.0) + _BITS.get(kind, 0)
+    for name, per_time in bits.items():
+        size = (path.parent / name).stat().st_size
+        if per_time:
+            if n_times * per_time / 8 > size + 16:
+                raise FormatError(f"{path} promises {n_times} samples, and {name} holds fewer")
+        else:
+            check_claim(path.parent / name, 2.0 * n_times, name)
+
+
+def write_wfdb(recording: Recording, path: Path) -> None:
+    """Write a recording in memory as a WFDB record of 16 bits: `path` (.hea) and its .dat.
+
+    The error is at most half a step of peak / 32767. The header holds the exact rate.
+
+    Raises
+    ------
+    FormatError
+        If samples are not finite.
+    """
+    samples = recording.load()
+    peaks = np.abs(samples).max(axis=1, initial=0.0)
+    if not np.all(np.isfinite(peaks)):
+        raise FormatError(f"{recording.name} holds NaN or infinite samples; cut them out first")
+    # counts per millivolt, rounded up to what the header can say
+    gains = [_HIGHEST / (peak * 1e3) if peak > 0 else 1.0 for peak in peaks]
+    texts = [f"{gain * (1 - 1e-9):.12g}" for gain in gains]
+    per_volt = np.array([float(text) for text in texts]) * 1e3
+    counts = np.rint(samples * per_volt[:, None]).astype("<i2")
+    stem = path.with_suffix("").name
+    lines = [f"{stem} {recording.n_channels} {recording.fs!r} {recording.n_times}"]
+    for name, gain, row in zip(recording.channel_names, texts, counts, strict=True):
+        checksum = int(row.astype(np.int64).sum()) & 0xFFFF
+        checksum -= 65536 * (checksum > 32767)
+        lines.append(f"{stem}.dat 16 {gain}(0)/mV 16 0 {row[0]} {checksum} 0 {name}")
+    with atomic_file(path.with_suffix(".dat")) as partial:
+        partial.write_bytes(np.ascontiguousarray(counts.T).tobytes())
+    with atomic_file(path.with_suffix(".hea")) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="ascii", errors="replace")
