@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from myosynth.diffusion import Synthesizer, train
-    from myosynth.evaluation import evaluate
+    from myosynth.evaluation import audit, evaluate
     from myosynth.formats import read_recordings, read_segments
     from myosynth.recordings import Annotation, Recording, SegmentSet
     from myosynth.simulation import simulate_dataset
@@ -24,6 +24,7 @@ _HOMES = {
     "Recording": "myosynth.recordings",
     "SegmentSet": "myosynth.recordings",
     "Synthesizer": "myosynth.diffusion",
+    "audit": "myosynth.evaluation",
     "evaluate": "myosynth.evaluation",
     "read_recordings": "myosynth.formats",
     "read_segments": "myosynth.formats",
@@ -37,6 +38,7 @@ __all__ = [
     "SegmentSet",
     "Synthesizer",
     "__version__",
+    "audit",
     "evaluate",
     "read_recordings",
     "read_segments",

@@ -1,0 +1,347 @@
+"""Attacks on released data segment by segment: fingerprints, copies, and their canaries."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from myosynth.evaluation.privacy.canaries import DISGUISES, Planting, plan_planting
+from myosynth.evaluation.privacy.fingerprints import FINGERPRINTS
+from myosynth.evaluation.privacy.matching import Best, Matcher, Source
+from myosynth.evaluation.privacy.results import Attack, Canary
+from myosynth.evaluation.privacy.statistics import (
+    Groups,
+    Gumbel,
+    area_under_curve,
+    clopper_pearson,
+    threshold_at_fpr,
+    tpr_at_fpr,
+)
+
+__all__ = ["COMBINED", "CopySearch", "search_copies"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[float, str], None]
+
+COMBINED = "fingerprints"
+FALSE_ALARM = 1e-3
+"""Probability, per attack and audit, that any segment of a set without copies is called one."""
+_MANY_HOLDOUT_HITS = 3
+
+_MEANING = {
+    "stft": "looks for copied time-frequency patterns, even with new phases",
+    "periodogram": "looks for copied spectra, even shifted or reversed in time",
+    "waveform": "looks for copied waveforms, even shifted, flipped, louder or noisy",
+    COMBINED: "the three fingerprints together",
+}
+
+
+@dataclass
+class CopySearch:
+    """What the fingerprint attacks found.
+
+    Parameters
+    ----------
+    attacks : list of Attack
+        Each fingerprint, then all together.
+    canaries : list of Canary
+        Every disguise × share × attack.
+    copies : array of bool, (n_synthetic,)
+        Synthetic segments found to be copies of train segments.
+    holdout_copies : array of bool, (n_synthetic,)
+        The same of holdout segments.
+    leak : bool
+        Whether there are more of them than chance allows.
+    membership_p : float
+        Of the true-positive rate of all together.
+    nearest : list of (attack, score, synthetic, train)
+        For each synthetic segment its nearest train segment, most alike first; scores are in units
+        of the attack's chance law.
+    thresholds : dict of str to float
+        Above which z a pair is called a copy.
+    matchers : dict of str to Matcher
+        To look at pairs again.
+    """
+
+    attacks: list[Attack]
+    canaries: list[Canary]
+    copies: NDArray[np.bool_]
+    holdout_copies: NDArray[np.bool_]
+    leak: bool
+    membership_p: float
+    nearest: list[tuple[str, float, int, int]]
+    thresholds: dict[str, float]
+    matchers: dict[str, Matcher]
+
+
+@dataclass
+class _One:
+    """One fingerprint: its matches, its laws of chance, its canaries."""
+
+    matcher: Matcher
+    train: Best
+    holdout: Best
+    candidate_law: Gumbel
+    synthetic_law: Gumbel
+    threshold: float
+    planted: dict[tuple[str, float], "_Planted"] = field(default_factory=dict)
+
+    @property
+    def copies(self) -> NDArray[np.bool_]:
+        hits: NDArray[np.bool_] = self.train.by_synthetic > self.threshold
+        return hits & (self.train.by_synthetic >= self.holdout.by_synthetic)
+
+    @property
+    def holdout_copies(self) -> NDArray[np.bool_]:
+        hits: NDArray[np.bool_] = self.holdout.by_synthetic > self.threshold
+        return hits & (self.holdout.by_synthetic > self.train.by_synthetic)
+
+
+@dataclass(frozen=True)
+class _Planted:
+    members: Array  # scores of the planted train segments
+    non_members: Array  # scores of the holdout, the planted copies being there
+    hits: NDArray[np.bool_]  # planted copies above the copy threshold
+
+
+def search_copies(
+    train: Source,
+    holdout: Source,
+    synthetic: Source,
+    fs: float,
+    groups: Groups,
+    *,
+    seed: int,
+    n_jobs: int,
+    on_progress: Progress,
+) -> CopySearch:
+    """Run the fingerprint attacks and plant their canaries.
+
+    Parameters
+    ----------
+    train, holdout : Source
+        Members and non-members.
+    synthetic : Source
+        Without segments that are real ones byte for byte.
+    fs : float
+        Sampling rate, Hz.
+    groups : Groups
+        Subject and task of members and non-members.
+    seed : int
+        For the planted segments, disguises and permutations.
+    n_jobs : int
+        Threads.
+    on_progress : callable
+        Share (0–1) and what is being done.
+    """
+    planting = plan_planting(train.n, synthetic.n, np.random.default_rng([seed, 1]))
+    victims = train.read(planting.rows).astype(np.float64)
+    disguised = {
+        name: disguise(victims, fs, np.random.default_rng([seed, 2, k]))
+        for k, (name, disguise) in enumerate(DISGUISES.items())
+    }
+    found: dict[str, _One] = {}
+    for k, name in enumerate(FINGERPRINTS):
+
+        def report(share: float, k: int = k, name: str = name) -> None:
+            on_progress((k + share) / len(FINGERPRINTS), f"{name} fingerprints")
+
+        rng = np.random.default_rng([seed, 3, k])
+        one = _attack(name, train, holdout, synthetic, fs, rng, n_jobs, report)
+        report(0.8)
+        one.planted = _plant(one, victims, holdout, disguised, planting)
+        found[name] = one
+    return _gather(found, groups, np.random.default_rng([seed, 4]))
+
+
+def _attack(
+    name: str,
+    train: Source,
+    holdout: Source,
+    synthetic: Source,
+    fs: float,
+    rng: np.random.Generator,
+    n_jobs: int,
+    report: Callable[[float], None],
+) -> _One:
+    matcher = Matcher(name, fs, holdout, synthetic, rng, n_jobs)
+    of_holdout = matcher.match(holdout, synthetic, lambda share: report(0.4 * share))
+    of_train = matcher.match(train, synthetic, lambda share: report(0.4 + 0.4 * share))
+    law = _law_of_chance(of_train.by_synthetic, of_holdout.by_synthetic, train.n / holdout.n)
+    return _One(
+        matcher,
+        of_train,
+        of_holdout,
+        Gumbel.fit(of_holdout.by_candidate),
+        law,
+        law.threshold(synthetic.n * max(1.0, train.n / holdout.n), FALSE_ALARM),
+    )
+
+
+def _law_of_chance(of_train: Array, of_holdout: Array, ratio: float) -> Gumbel:
+    """Of the best holdout match of a synthetic segment; from the train side where most of the
+    synthetic set copies the holdout."""
+    law, other = Gumbel.fit(of_holdout), Gumbel.fit(of_train)
+    expected = other.location - other.scale * np.log(ratio)
+    if law.location > expected + 10 * other.scale:
+        return Gumbel(float(expected), other.scale)
+    return law
+
+
+def _plant(
+    one: _One,
+    victims: NDArray[Any],
+    holdout: Source,
+    disguised: dict[str, NDArray[Any]],
+    planting: Planting,
+) -> dict[tuple[str, float], _Planted]:
+    """Scores and copies found for each disguise and share; a share holds those before it."""
+    step_of = np.searchsorted(list(planting.counts.values()), np.arange(len(victims)), "right")
+    n_steps = len(planting.counts)
+    part = np.concatenate([k * n_steps + step_of for k in range(len(disguised))])
+    copies = Source.held(np.concatenate(list(disguised.values())))
+    own, by_copy = one.matcher.match_parts(Source.held(victims), copies, part)
+    others, _ = one.matcher.match_parts(holdout, copies, part)
+    results = {}
+    for k, name in enumerate(disguised):
+        members = one.train.by_candidate[planting.rows]
+        non_members = one.holdout.by_candidate
+        hits = by_copy[k * len(victims) : (k + 1) * len(victims)] > one.threshold
+        for step, (share, count) in enumerate(planting.counts.items()):
+            members = np.maximum(members, own[k * n_steps + step])
+            non_members = np.maximum(non_members, others[k * n_steps + step])
+            results[name, share] = _Planted(members[:count], non_members, hits[:count])
+    return results
+
+
+def _gather(found: dict[str, _One], groups: Groups, rng: np.random.Generator) -> CopySearch:
+    # a holdout segment that the set copies is no non-member
+    apart = ~np.any([one.holdout.by_candidate > one.threshold for one in found.values()], axis=0)
+    if not apart.any():
+        apart[:] = True
+    groups = Groups(groups.members, groups.non_members[apart])
+    members = {name: one.train.by_candidate for name, one in found.items()}
+    non_members = {name: one.holdout.by_candidate[apart] for name, one in found.items()}
+    laws = {name: one.candidate_law for name, one in found.items()}
+    copies = {name: one.copies for name, one in found.items()}
+    members[COMBINED], non_members[COMBINED] = _best(members, laws), _best(non_members, laws)
+    copies[COMBINED] = np.any(list(copies.values()), axis=0)
+    held = np.any([one.holdout_copies for one in found.values()], axis=0) & ~copies[COMBINED]
+    attacks = [
+        _figures(name, members[name], non_members[name], copies[name], groups, rng)
+        for name in (*found, COMBINED)
+    ]
+    ratio = len(members[COMBINED]) / len(apart)
+    p = attacks[-1].p
+    return CopySearch(
+        attacks=attacks,
+        canaries=_canaries(found, laws, apart, int(held.sum())),
+        copies=copies[COMBINED],
+        holdout_copies=held,
+        leak=_is_leak(int(copies[COMBINED].sum()), int(held.sum()), ratio),
+        membership_p=1.0 if p is None else p,
+        nearest=_nearest(found),
+        thresholds={name: one.threshold for name, one in found.items()},
+        matchers={name: one.matcher for name, one in found.items()},
+    )
+
+
+def _is_leak(n_train: int, n_holdout: int, ratio: float) -> bool:
+    """More matches with train than with holdout segments, or matches with either beyond doubt."""
+    if n_holdout >= _MANY_HOLDOUT_HITS:
+        return True
+    if n_train == 0 or n_holdout == 0:
+        return n_train > 0
+    test = binomtest(n_train, n_train + n_holdout, ratio / (1 + ratio), alternative="greater")
+    return bool(test.pvalue < 0.01)
+
+
+def _best(scores: dict[str, Array], laws: dict[str, Gumbel]) -> Array:
+    standardised = [laws[name].standardise(values) for name, values in scores.items()]
+    best: Array = np.max(standardised, axis=0)
+    return best
+
+
+def _figures(
+    name: str,
+    members: Array,
+    non_members: Array,
+    copies: NDArray[np.bool_],
+    groups: Groups,
+    rng: np.random.Generator,
+) -> Attack:
+    tpr = tpr_at_fpr(members, non_members)
+    low, high = clopper_pearson(round(tpr * len(members)), len(members))
+    return Attack(
+        name=name,
+        unit="segment",
+        figure="tpr",
+        value=tpr,
+        low=low,
+        high=high,
+        best=0.01,
+        auc=area_under_curve(members, non_members),
+        p=groups.p_value(tpr_at_fpr, members, non_members, rng),
+        copies=int(copies.sum()),
+        n_members=len(members),
+        n_non_members=len(non_members),
+        meaning=_sentence(name, tpr, int(copies.sum())),
+    )
+
+
+def _sentence(name: str, tpr: float, copies: int) -> str:
+    found = "finds no copy" if copies == 0 else f"finds {copies} copies"
+    return (
+        f"{_MEANING[name][0].upper()}{_MEANING[name][1:]}: {found}, and tells {tpr:.1%} of the "
+        "train segments from holdout ones at 1 % false positives."
+    )
+
+
+def _canaries(
+    found: dict[str, _One],
+    laws: dict[str, Gumbel],
+    apart: NDArray[np.bool_],
+    n_holdout_hits: int,
+) -> list[Canary]:
+    results = []
+    one = next(iter(found.values()))
+    ratio = len(one.train.by_candidate) / len(one.holdout.by_candidate)
+    keys = one.planted
+    for disguise, share in keys:
+        each = {name: one.planted[disguise, share] for name, one in found.items()}
+        together = _Planted(
+            _best({name: planted.members for name, planted in each.items()}, laws),
+            _best({name: planted.non_members for name, planted in each.items()}, laws),
+            np.any([planted.hits for planted in each.values()], axis=0),
+        )
+        for name, planted in {**each, COMBINED: together}.items():
+            n = len(planted.members)
+            threshold = threshold_at_fpr(planted.non_members[apart])
+            hits = int((planted.members > threshold).sum())
+            low, high = clopper_pearson(hits, n)
+            n_found = int(planted.hits.sum())
+            detected = _is_leak(n_found, n_holdout_hits, ratio)
+            results.append(Canary(disguise, share, name, n, hits / n, low, high, n_found, detected))
+    return results
+
+
+def _nearest(found: dict[str, _One]) -> list[tuple[str, float, int, int]]:
+    names = list(found)
+    scores = np.stack([
+        (one.train.by_synthetic - one.threshold) / one.synthetic_law.scale
+        for one in found.values()
+    ])  # fmt: skip
+    best = scores.argmax(axis=0)
+    order = np.argsort(-scores.max(axis=0), kind="stable")
+    return [
+        (
+            names[best[j]],
+            float(scores[best[j], j]),
+            int(j),
+            int(found[names[best[j]]].train.candidate_of[j]),
+        )
+        for j in order
+    ]
