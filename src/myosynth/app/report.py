@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from myosynth.app.figures import draw_signals, draw_spectra, inline_svg, picture_bytes
+from myosynth.app.report_audit import read_audit, write_audit
 from myosynth.app.report_charts import (
     draw_curve,
     draw_envelopes,
@@ -17,6 +18,7 @@ from myosynth.app.report_charts import (
     lines_of,
     row_label,
 )
+from myosynth.app.report_comparison import write_comparison
 from myosynth.app.report_data import TaskView, amplitude_rows, task_views, worst_features
 from myosynth.app.report_pages import flattened, number, page, write_text
 from myosynth.app.report_words import Verdict, summarise, task_verdicts
@@ -25,7 +27,15 @@ from myosynth.evaluation.scores import Scores, plain
 from myosynth.recordings import SegmentSet
 from myosynth.storage import atomic_directory, read_json, write_json
 
-__all__ = ["amplitude_table", "read_scores", "write_report"]
+__all__ = [
+    "amplitude_table",
+    "read_audit",
+    "read_scores",
+    "utility_of",
+    "write_audit",
+    "write_comparison",
+    "write_report",
+]
 
 Row = Mapping[str, Any]
 
@@ -82,7 +92,7 @@ def write_report(
     if out.is_file():
         raise InputError(f"{out} is a file; name a folder to write the report to")
     views = task_views(real, synthetic)
-    utility = _utility(scores)
+    utility = utility_of(scores)
     figures = _figures(scores, views, utility, include_real_signals)
     pictures = [_picture(name, *parts) for name, parts in figures.items()]
     content = _twin(scores, views, provenance)
@@ -166,7 +176,8 @@ def _figures(
     for channel, name in enumerate(names):
         suffix = f"-channel{channel + 1}" if len(names) > 1 else ""
         found[f"figure1-spectra{suffix}"] = (
-            draw_spectra(views, channel), f"Figure 1. Spectra by task, {name}", spectra, channel == 0,
+            draw_spectra(views, channel),
+            f"Figure 1. Spectra by task, {name}", spectra, channel == 0,
         )  # fmt: skip
         found[f"figure2-signals{suffix}"] = (
             draw_signals(views, channel, include_real_signals),
@@ -254,8 +265,8 @@ def told_apart(auc: float) -> str:
     )
 
 
-def _utility(scores: Scores) -> dict[str, Any]:
-    """The utility rows as a table, a curve and one sentence; empty where there are none."""
+def utility_of(scores: Scores) -> dict[str, Any]:
+    """The utility rows as ``table``, ``curve`` and plain ``sentences``; empty without any."""
     table: dict[str, dict[str, Row]] = {}
     curve = []
     for row in scores.select(group="utility"):
@@ -295,8 +306,8 @@ def _about_utility(table: Mapping[str, Mapping[str, Row]], scores: Scores) -> li
         f"Added to the real segments they change that by {100 * gain:+.1f} points"
         + (
             "." if gain > 0
-            else ": use them where few people were recorded, as the curve shows, or where the real "
-            "ones cannot be shared."
+            else ": use them where few people were recorded, or where the real ones cannot be "
+            "shared."
         ),
     ]  # fmt: skip
     c3 = best["tstr"]["c3"]

@@ -28,6 +28,14 @@ def unit(row: Mapping[str, Any]) -> str:
     return " of 1" if name == "0-1" else f" {name}" if name else ""
 
 
+def inline(text: Any) -> str:
+    """Text as one piece of a Markdown line or table cell; nothing in it is markup."""
+    plain = " ".join(str(text).split())
+    for sign in "\\`*_[]<>|#":
+        plain = plain.replace(sign, f"\\{sign}")
+    return plain
+
+
 def flattened(content: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Nested mappings and lists as (dotted name, text), in order."""
     if isinstance(content, Mapping):
@@ -50,12 +58,12 @@ def _environment() -> Any:
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
+        autoescape=lambda name: name is not None and name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "unit": unit}
+    environment.filters |= {"number": number, "unit": unit, "inline": inline}
     return environment
 
 
