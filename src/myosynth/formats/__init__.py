@@ -4,11 +4,18 @@ A new format is one function, one entry in `READERS` or `WRITERS`, and one row i
 """
 
 from myosynth.formats.bids import BidsSummary, write_bids
+from myosynth.formats.drafting import Question, draft_mapping, questions
 from myosynth.formats.duplicates import DuplicateFinder, find_duplicates
-from myosynth.formats.mapping import FileMapping, load_mapping, shipped_mappings
+from myosynth.formats.mapping import (
+    FileMapping,
+    load_mapping,
+    parse_mapping,
+    shipped_mappings,
+)
 from myosynth.formats.readers import READERS, read_recordings
 from myosynth.formats.segment_files import SET_READERS, WRITERS
 from myosynth.formats.segments import read_segments
+from myosynth.formats.survey import Survey, SurveyRow, survey
 
 __all__ = [
     "READERS",
@@ -17,10 +24,17 @@ __all__ = [
     "BidsSummary",
     "DuplicateFinder",
     "FileMapping",
+    "Question",
+    "Survey",
+    "SurveyRow",
+    "draft_mapping",
     "find_duplicates",
     "load_mapping",
+    "parse_mapping",
+    "questions",
     "read_recordings",
     "read_segments",
     "shipped_mappings",
+    "survey",
     "write_bids",
 ]

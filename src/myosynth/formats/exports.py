@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from myosynth.errors import FormatError
 
-__all__ = ["Table", "filled_right", "rate_from_times"]
+__all__ = ["Table", "filled_right", "rate_from_times", "text_encoding"]
 
 _MOST_HEADER_LINES = 2000  # one per channel in some exports
 _LINES_AT_ONCE = 20_000
@@ -53,7 +53,7 @@ class Table:
         FormatError
             If there is none.
         """
-        encoding = _encoding(path)
+        encoding = text_encoding(path)
         above: list[str] = []
         with path.open(encoding=encoding, newline="") as file:
             for line in itertools.islice(file, _MOST_HEADER_LINES):
@@ -148,7 +148,7 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _encoding(path: Path) -> str:
+def text_encoding(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(1 << 20)
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):

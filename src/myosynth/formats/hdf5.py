@@ -16,7 +16,7 @@ from myosynth.formats.opensignals import is_opensignals, opensignals_channels
 from myosynth.formats.sources import Signals
 from myosynth.recordings import FloatArray
 
-__all__ = ["open_hdf5", "read_hdf5", "read_matlab73"]
+__all__ = ["hdf5_arrays", "open_hdf5", "read_hdf5", "read_matlab73"]
 
 _NO_NUMBERS = (b"char", b"cell", b"struct", b"function_handle")
 _MOST_OBJECTS = 100_000
@@ -95,12 +95,12 @@ def read_hdf5(path: Path, plan: FileMapping | None = None) -> Signals:
     with open_hdf5(path) as file:
         if not (plan and plan.samples) and is_opensignals(file):
             return _opensignals(path, file)
-    return _arrays(path, plan, flipped=False)
+    return array_signals(hdf5_arrays(path), plan)
 
 
 def read_matlab73(path: Path, plan: FileMapping | None = None) -> Signals:
     """Open a MATLAB file of version 7.3; the mapping names its variables, as in `read_matlab`."""
-    return _arrays(path, plan, flipped=True)
+    return array_signals(hdf5_arrays(path, flipped=True), plan)
 
 
 def _opensignals(path: Path, file: Any) -> Signals:
@@ -126,8 +126,12 @@ def _opensignals(path: Path, file: Any) -> Signals:
     )
 
 
-def _arrays(path: Path, plan: FileMapping | None, *, flipped: bool) -> Signals:
-    # MATLAB writes arrays column by column, so HDF5 sees their axes in the opposite order
+def hdf5_arrays(path: Path, *, flipped: bool = False) -> ArrayFile:
+    """What an HDF5 file holds.
+
+    MATLAB writes arrays column by column, so that HDF5 sees their axes in the opposite order:
+    `flipped` gives them as MATLAB does.
+    """
     with open_hdf5(path) as file:
         shapes = {
             name: shape[::-1] if flipped else shape
@@ -146,7 +150,7 @@ def _arrays(path: Path, plan: FileMapping | None, *, flipped: bool) -> Signals:
         with open_hdf5(path) as file:
             return float(np.ravel(file[name][()])[0])
 
-    return array_signals(ArrayFile(path, shapes, read, number), plan)
+    return ArrayFile(path, shapes, read, number)
 
 
 def _numeric_arrays(path: Path, file: Any) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from myosynth.errors import ConfigError
 
-__all__ = ["Column", "FileMapping", "load_mapping", "shipped_mappings"]
+__all__ = ["Column", "FileMapping", "load_mapping", "parse_mapping", "shipped_mappings"]
 
 
 class _Strict(BaseModel):
@@ -158,16 +158,27 @@ def load_mapping(mapping: "str | Path | FileMapping") -> FileMapping:
                 f"mapping {str(mapping)!r} is neither a readable YAML file nor one of those "
                 f"shipped: {', '.join(shipped_mappings())}"
             ) from error
+    return parse_mapping(text, str(mapping))
+
+
+def parse_mapping(text: str, name: str) -> FileMapping:
+    """The mapping that a YAML text holds; `name` is for messages.
+
+    Raises
+    ------
+    ConfigError
+        As `load_mapping`.
+    """
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"mapping {mapping} is not valid YAML: {error}") from error
+        raise ConfigError(f"mapping {name} is not valid YAML: {error}") from error
     if not isinstance(content, AnyMapping):
-        raise ConfigError(f"mapping {mapping} must hold keys and values, such as 'fs: 1000'")
+        raise ConfigError(f"mapping {name} must hold keys and values, such as 'fs: 1000'")
     try:
         return FileMapping.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"mapping {mapping}: {_sentence(error)}") from error
+        raise ConfigError(f"mapping {name}: {_sentence(error)}") from error
 
 
 def _sentence(error: ValidationError) -> str:

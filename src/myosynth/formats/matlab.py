@@ -18,7 +18,7 @@ from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
 from myosynth.recordings import FloatArray
 
-__all__ = ["load_variables", "read_matlab"]
+__all__ = ["load_variables", "matlab_arrays", "read_matlab"]
 
 _DEEPEST = 8
 
@@ -33,6 +33,11 @@ def read_matlab(path: Path, plan: FileMapping | None = None) -> Signals:
     FormatError
         If the file is damaged or lacks what the mapping names.
     """
+    return array_signals(matlab_arrays(path), plan)
+
+
+def matlab_arrays(path: Path) -> ArrayFile:
+    """What a MATLAB file of version 5 (or 4) holds."""
     held = _inventory(path)
     structs = {name for name, (_, kind) in held.items() if kind == "struct"}
     fields = dict(_flattened(load_variables(path, structs))) if structs else {}
@@ -45,8 +50,7 @@ def read_matlab(path: Path, plan: FileMapping | None = None) -> Signals:
     def read(parts: Sequence[Part]) -> FloatArray:
         return stack_parts(parts, array)
 
-    file = ArrayFile(path, shapes, read, lambda name: float(np.ravel(array(name))[0]))
-    return array_signals(file, plan)
+    return ArrayFile(path, shapes, read, lambda name: float(np.ravel(array(name))[0]))
 
 
 def _is_number_class(kind: str) -> bool:

@@ -21,7 +21,7 @@ from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
 from myosynth.recordings import SignalArray
 
-__all__ = ["check_npz", "read_npy", "read_npz"]
+__all__ = ["check_npz", "npy_arrays", "npz_arrays", "read_npy", "read_npz"]
 
 
 def read_npy(path: Path, plan: FileMapping | None = None) -> Signals:
@@ -32,14 +32,19 @@ def read_npy(path: Path, plan: FileMapping | None = None) -> Signals:
     FormatError
         If it is damaged, or holds anything but numbers.
     """
+    if plan is not None and not plan.samples:
+        plan = plan.model_copy(update={"samples": "samples"})
+    return array_signals(npy_arrays(path), plan)
+
+
+def npy_arrays(path: Path) -> ArrayFile:
+    """What an npy file holds, under the name ``samples``."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:
         raise FormatError(f"{path} is not a sound npy file ({error})") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise FormatError(f"{path} holds {getattr(array, 'dtype', 'no array')}, not numbers")
-    if plan is not None and not plan.samples:
-        plan = plan.model_copy(update={"samples": "samples"})
 
     def read(parts: Sequence[Part]) -> SignalArray:
         if parts[0].position is None:
@@ -47,7 +52,7 @@ def read_npy(path: Path, plan: FileMapping | None = None) -> Signals:
         rows = [part.position or 0 for part in parts]
         return ArraySamples(array.T if parts[0].times_first else array, rows)
 
-    return array_signals(ArrayFile(path, {"samples": array.shape}, read, float), plan)
+    return ArrayFile(path, {"samples": array.shape}, read, float)
 
 
 def read_npz(path: Path, plan: FileMapping | None = None) -> Signals:
@@ -58,6 +63,11 @@ def read_npz(path: Path, plan: FileMapping | None = None) -> Signals:
     FormatError
         If it is damaged.
     """
+    return array_signals(npz_arrays(path), plan)
+
+
+def npz_arrays(path: Path) -> ArrayFile:
+    """What an npz file holds."""
     shapes = check_npz(path)
 
     def array(name: str) -> NDArray[Any]:
@@ -67,13 +77,12 @@ def read_npz(path: Path, plan: FileMapping | None = None) -> Signals:
         except Exception as error:
             raise FormatError(f"{path} is not a sound npz file ({error})") from error
 
-    file = ArrayFile(
+    return ArrayFile(
         path,
         shapes,
         lambda parts: stack_parts(parts, array),
         lambda name: float(np.ravel(array(name))[0]),
     )
-    return array_signals(file, plan)
 
 
 def check_npz(path: Path) -> dict[str, tuple[int, ...]]:

@@ -20,9 +20,10 @@ from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
 from myosynth.recordings import FloatArray
 
-__all__ = ["open_parquet", "read_parquet"]
+__all__ = ["open_parquet", "parquet_columns", "read_parquet"]
 
-_MOST_ROWS = 1 << 20  # in one row group: what is decoded at once stays small
+_NUMBERS = ("double", "float", "halffloat", "int8", "int16", "int32", "int64", "uint8", "uint16",
+            "uint32", "uint64")  # fmt: skip
 
 
 @contextmanager
@@ -90,9 +91,8 @@ def read_parquet(path: Path, plan: FileMapping | None = None) -> Signals:
     FormatError
         If the file is damaged.
     """
+    names = parquet_columns(path)
     with open_parquet(path) as file:
-        schema = file.schema_arrow
-        names = [f.name for f in schema if str(f.type) in _NUMBERS]
         metadata = file.metadata
         group_rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         check_claim(path, float(sum(group_rows)), "its table")
@@ -108,5 +108,7 @@ def read_parquet(path: Path, plan: FileMapping | None = None) -> Signals:
     return Signals(names=names, units=[""] * len(names), rates=[None] * len(names), pick=pick)
 
 
-_NUMBERS = ("double", "float", "halffloat", "int8", "int16", "int32", "int64", "uint8", "uint16",
-            "uint32", "uint64")  # fmt: skip
+def parquet_columns(path: Path) -> list[str]:
+    """Names of the columns that hold numbers."""
+    with open_parquet(path) as file:
+        return [field.name for field in file.schema_arrow if str(field.type) in _NUMBERS]
