@@ -91,7 +91,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def settings_of(function: Command, values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def settings_of(
+    function: Command, values: Mapping[str, Any], where: str = "", prefix: str = ""
+) -> dict[str, Any]:
     """Check `values` against a command's options and fill in the defaults.
 
     Parameters
@@ -100,8 +102,8 @@ def settings_of(function: Command, values: Mapping[str, Any], where: str = "") -
         A command.
     values : mapping
         Option → value; numbers may come as text.
-    where : str
-        What the message begins with, such as the file.
+    where, prefix : str
+        What a message begins with, such as the file, and what stands before the option's name.
 
     Raises
     ------
@@ -112,7 +114,8 @@ def settings_of(function: Command, values: Mapping[str, Any], where: str = "") -
     try:
         checked_values = model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(where + _sentence(error, list(model.model_fields))) from error
+        sentence = _sentence(error, list(model.model_fields), prefix)
+        raise ConfigError(where + sentence) from error
     return {name: getattr(checked_values, name) for name in model.model_fields}
 
 
@@ -186,7 +189,7 @@ def load_config(path: str | Path, commands: Mapping[str, Command]) -> dict[str, 
             raise ConfigError(
                 f"{where}{name}.{used[0]} belongs on the command line, not in a configuration"
             )
-        full = settings_of(commands[name], values, f"{where}{name}.")
+        full = settings_of(commands[name], values, where, f"{name}.")
         given[name] = {key: full[key] for key in values}
     return given
 
@@ -196,12 +199,13 @@ def _nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
     return f"; the nearest is {near[0]!r}" if near else ""
 
 
-def _sentence(error: ValidationError, known: list[str]) -> str:
+def _sentence(error: ValidationError, known: list[str], prefix: str = "") -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    own_name = ".".join(str(part) for part in first["loc"])
+    name = prefix + own_name
     if first["type"] == "extra_forbidden":
         keys = [key for key in known if key not in OPERATIONAL]
-        return f"unknown key {name!r}{_nearest(name, keys)}"
+        return f"unknown key {name!r}{_nearest(own_name, keys)}"
     value = first["input"]
     context = first.get("ctx", {})
     if first["type"] == "literal_error":
@@ -217,10 +221,10 @@ def _sentence(error: ValidationError, known: list[str]) -> str:
         "int_type": "a whole number",
         "bool_parsing": "true or false",
         "finite_number": "a finite number",
-        "greater_than": f"above {context.get('gt')}",
-        "greater_than_equal": f"{context.get('ge')} or above",
-        "less_than": f"below {context.get('lt')}",
-        "less_than_equal": f"{context.get('le')} or below",
+        "greater_than": f"above {context.get('gt', 0):g}",
+        "greater_than_equal": f"{context.get('ge', 0):g} or above",
+        "less_than": f"below {context.get('lt', 0):g}",
+        "less_than_equal": f"{context.get('le', 0):g} or below",
     }.get(first["type"])
     if wanted:
         return f"{name} must be {wanted}, not {value!r}"

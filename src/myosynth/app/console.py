@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _MOST_ROWS = 60
+_MOST_NOTES = 10
 _INFO_TABLES = ("splits", "findings", "recordings")
 _SPLITS = ("train", "holdout", "validation", "unseen")
 
@@ -124,7 +125,8 @@ def show_simulate(summary: "BidsSummary", out: str) -> None:
 
 
 def show_import(summary: "ImportSummary", out: str) -> None:
-    columns = ("file", "subject", "session", "task", "seconds", "fs", "channels", "clipped")
+    columns = ["file", "subject", "session", "task", "seconds", "fs", "channels", "clipped"]
+    columns = [name for name in columns if any(each[name] for each in summary.files)]
     rows = [[each[name] for name in columns] for each in summary.files]
     heads = ["s" if name == "seconds" else "Hz" if name == "fs" else name for name in columns]
     _table(f"{len(rows)} recordings found", heads, rows)
@@ -134,23 +136,22 @@ def show_import(summary: "ImportSummary", out: str) -> None:
 
 
 def show_prepare(summary: "PrepareSummary", out: str) -> None:
-    tasks = sorted({task for _, task in summary.by_task})
-    rows = []
-    for split in _SPLITS:
-        people = [
-            name
-            for name, side in summary.subjects.items()
-            if side == ("train" if split == "holdout" else split)
-        ]
-        counts = [summary.by_task[split, task] for task in tasks]
-        if people and sum(counts):
-            rows.append([split, *counts, sum(counts), ", ".join(people)])
+    rows: list[list[Any]] = [
+        [task, *(summary.by_task[split, task] for split in _SPLITS)]
+        for task in sorted({task for _, task in summary.by_task})
+    ]
+    rows.append(["all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])])
     title = f"{summary.n_segments} segments of {summary.n_recordings} recordings"
-    _table(title, ["split", *tasks, "all", "subjects"], rows)
+    _table(title, ["task", *_SPLITS], rows)
+    for side in ("train", "validation", "unseen"):
+        people = [name for name, where in summary.subjects.items() if where == side]
+        _say(f"{side + ' subjects:':<20} {', '.join(people) or 'none'}")
     rejected = {key: n for key, n in summary.counts.items() if key != "kept" and n}
     if rejected:
         _say("Rejected: " + ", ".join(f"{n} {key}" for key, n in rejected.items()))
-    _warn([f"no segment came from {each}." for each in summary.empty[:10]])
+    _warn([f"no segment came from {each}." for each in summary.empty[:_MOST_NOTES]])
+    if len(summary.empty) > _MOST_NOTES:
+        _warn([f"no segment came from {len(summary.empty) - _MOST_NOTES} more recordings."])
     _warn(_about_copies(summary.duplicates, "both went to the same side of the split"))
     _warn(summary.warnings)
     _say(f"{', '.join(summary.channel_names)} at {summary.fs:g} Hz are in {out}")
@@ -173,10 +174,11 @@ def show_synthetic(segments: "SegmentSet", out: str) -> None:
 def show_scores(scores: "Scores", out: str) -> None:
     wanted = [row for row in scores.rows if row["metric"] in ("w1", "lsd")]
     keys = ("task", "group", "metric", "value", "floor_same", "floor_new", "c3", "z")
+    heads = ("task", "features", "metric", "value", "same", "other", "C3", "z")
     _table(
-        "Distance to the real holdout (z: 0 = more of the same people, 1 = other people)",
-        keys,
-        [[row[key] for key in keys] for row in wanted],
+        "Distance to the real holdout, beside that of the same people, other people and noise C3",
+        heads,
+        [[_spaced(row[key]) for key in keys] for row in wanted],
     )
     for finding in scores.findings:
         _say(f"{finding.severity}: {finding.text}")
@@ -205,6 +207,10 @@ def show_demo(summary: "DemoSummary", out: str) -> None:
     _say(f"Report: {summary.report}")
 
 
+def _spaced(value: Any) -> Any:
+    return value.replace("_", " ") if isinstance(value, str) else value
+
+
 def _pair(one: float | None, two: float | None, factor: float) -> str:
     if one is None or two is None:
         return "–"
@@ -216,7 +222,8 @@ def show_info(facts: Mapping[str, Any], as_json: bool) -> None:
         _say(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     tables = {key: facts[key] for key in _INFO_TABLES if facts.get(key)}
-    rows = [[key, _plain(value)] for key, value in facts.items() if key not in _INFO_TABLES]
+    hidden = {"config", *_INFO_TABLES}  # a model's config is long: --json shows it
+    rows = [[key, _plain(value)] for key, value in facts.items() if key not in hidden]
     _table(str(facts["kind"]), ["what", "value"], [row for row in rows if row[1] != ""])
     for key, value in tables.items():
         columns = list(value[0])

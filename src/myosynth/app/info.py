@@ -119,6 +119,8 @@ def _model(path: Path) -> dict[str, Any]:
     from myosynth.diffusion import Synthesizer
 
     model = Synthesizer.from_pretrained(path)
+    described = model.config.get("description", {})
+    settings = model.config.get("settings", {})
     return {
         "kind": "model",
         "tasks": list(model.tasks),
@@ -126,6 +128,14 @@ def _model(path: Path) -> dict[str, Any]:
         "seconds": model.seconds,
         "channels": list(model.channel_names),
         "muscles": [muscle for muscle in model.muscles if muscle],
+        "conditions": ["task", "effort", *settings.get("conditions", [])],
+        "trained_on": {
+            key: value
+            for key, value in described.get("facts", {}).items()
+            if isinstance(value, int | float | str)
+        },
+        "networks": {key: settings[key] for key in ("stages", "backbone") if key in settings},
+        "n_parameters": model.config.get("n_parameters"),
         "config": model.config,
     }
 

@@ -257,14 +257,11 @@ def evaluate(
     Scores
     """
     from myosynth import evaluation
+    from myosynth.app.report import write_report
     from myosynth.formats import read_segments
     from myosynth.recordings import SegmentSet
     from myosynth.storage import atomic_directory, write_json
 
-    try:
-        from myosynth.app.report import write_report
-    except ModuleNotFoundError:
-        write_report = None
     real = SegmentSet.open(segments)
     made = read_segments(synthetic, seconds=real.duration_s, mapping=mapping)
     report = on_progress or (lambda share, what: None)
@@ -288,10 +285,7 @@ def evaluate(
         )
         report(0.9, "drawing the report")
         provenance = recorded.finished()
-        if write_report is None:
-            write_json(folder / "scores.json", scores.to_dict())
-        else:
-            write_report(scores, real, made, folder, provenance=provenance)
+        write_report(scores, real, made, folder, provenance=provenance)
         write_json(folder / PROVENANCE, provenance)
     report(1.0, "done")
     return scores
