@@ -82,7 +82,8 @@ def fingerprints(name: str, signals: NDArray[Any], fs: float) -> list[Fingerprin
     # float32 sums of microvolts underflow when squared: centre, then scale by the peak
     centred = signals[:, chosen] - signals[:, chosen].mean(axis=-1, keepdims=True, dtype=np.float64)
     peak = np.abs(centred).max(axis=-1, keepdims=True)
-    scaled = (centred / np.where(peak > 0, peak, 1)).astype(np.float32)
+    peak[np.ptp(signals[:, chosen], axis=-1, keepdims=True) == 0] = np.inf  # not even rounding
+    scaled = (centred / peak).astype(np.float32)
     return [make(scaled, fs) for make in FINGERPRINTS[name]]
 
 
@@ -119,13 +120,23 @@ def _stft(signals: Real32, fs: float, *, window_s: float) -> Fingerprint:
     first, last = _bins(n_fft, fs, round(_STFT_HIGH_HZ * n_fft / fs))
     window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
     maps = np.empty((n_segments, n_frames, n_channels * (last - first)), dtype=np.float32)
-    for signal, into in zip(signals, maps, strict=True):
+    for signal, into in zip(_without_lines(signals), maps, strict=True):
         power = np.abs(rfft(signal[:, index] * window, axis=-1)[..., first:last]) ** 2
         detail = _detail(power)
         into[:] = detail.transpose(1, 0, 2).reshape(n_frames, -1)
     flat = _unit(maps.reshape(n_segments, -1)).reshape(maps.shape)
     spectrum = rfft(flat, axis=1).transpose(1, 0, 2)
     return Fingerprint(np.ascontiguousarray(spectrum, dtype=np.complex64), n_frames)
+
+
+def _without_lines(signals: Real32) -> Real32:
+    """Mains hum beats with a rhythm in the same way in every segment: lines are cut to three times
+    the local level of the whole segment's spectrum."""
+    spectrum = rfft(signals, axis=-1)
+    log_magnitude = np.log(np.abs(spectrum) + 1e-12)
+    local = uniform_filter1d(log_magnitude, 31, axis=-1, mode="nearest")
+    spectrum *= np.exp(np.minimum(0, local + np.log(3) - log_magnitude))
+    return np.asarray(irfft(spectrum, signals.shape[-1], axis=-1), dtype=np.float32)
 
 
 def _detail(power: Real32) -> Real32:
@@ -187,6 +198,7 @@ def _bins(n_times: int, fs: float, most: int) -> tuple[int, int]:
 
 
 def _unit(flat: Real32) -> Real32:
+    """Rows of norm one; a row without detail (silence, and its rounding) becomes zero."""
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    norm[norm == 0] = 1
+    norm[norm < 1e-3 * np.sqrt(flat.shape[1])] = np.inf
     return np.asarray(flat / norm, dtype=np.float32)
