@@ -16,7 +16,6 @@ All are blind to gain and sign. Lags are circular.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,10 +83,10 @@ def fingerprints(name: str, signals: NDArray[Any], fs: float) -> list[Fingerprin
     peak = np.abs(centred).max(axis=-1, keepdims=True)
     peak[np.ptp(signals[:, chosen], axis=-1, keepdims=True) == 0] = np.inf  # not even rounding
     scaled = (centred / peak).astype(np.float32)
-    return [make(scaled, fs) for make in FINGERPRINTS[name]]
+    return FINGERPRINTS[name](scaled, fs)
 
 
-def _waveform(signals: Real32, fs: float) -> Fingerprint:
+def _waveform(signals: Real32, fs: float) -> list[Fingerprint]:
     first, last = _bins(signals.shape[-1], fs, _WAVE_BINS)
     spectrum = rfft(signals, axis=-1)[..., first:last]
     magnitude = np.abs(spectrum)
@@ -98,19 +97,24 @@ def _waveform(signals: Real32, fs: float) -> Fingerprint:
     n_lags = next_fast_len(2 * n_bins)
     white *= np.sqrt(n_lags / (n_bins * signals.shape[1]))
     values = np.ascontiguousarray(white.transpose(2, 0, 1), dtype=np.complex64)
-    return Fingerprint(values, n_lags, both_ways=True)
+    return [Fingerprint(values, n_lags, both_ways=True)]
 
 
-def _periodogram(signals: Real32, fs: float) -> Fingerprint:
+def _periodogram(signals: Real32, fs: float) -> list[Fingerprint]:
     first, last = _bins(signals.shape[-1], fs, _PERIODOGRAM_BINS)
     power = np.abs(rfft(signals, axis=-1)[..., first:last]) ** 2
     detail = np.log(power + 1e-4 * power.mean(axis=-1, keepdims=True) + 1e-30)
     detail -= uniform_filter1d(detail, 31, axis=-1, mode="nearest")
     flat = detail.clip(-2 * _DETAIL_LIMIT, _DETAIL_LIMIT).reshape(len(detail), -1)
-    return Fingerprint(_unit(flat)[None])
+    return [Fingerprint(_unit(flat)[None])]
 
 
-def _stft(signals: Real32, fs: float, *, window_s: float) -> Fingerprint:
+def _stft(signals: Real32, fs: float) -> list[Fingerprint]:
+    without_lines = _without_lines(signals)
+    return [_map(without_lines, fs, window_s) for window_s in _STFT_WINDOWS_S]
+
+
+def _map(signals: Real32, fs: float, window_s: float) -> Fingerprint:
     n_segments, n_channels, n_times = signals.shape
     n_fft = max(16, min(round(window_s * fs), n_times // 4))
     n_frames = max(4, round(_HOPS * n_times / n_fft))
@@ -120,7 +124,7 @@ def _stft(signals: Real32, fs: float, *, window_s: float) -> Fingerprint:
     first, last = _bins(n_fft, fs, round(_STFT_HIGH_HZ * n_fft / fs))
     window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
     maps = np.empty((n_segments, n_frames, n_channels * (last - first)), dtype=np.float32)
-    for signal, into in zip(_without_lines(signals), maps, strict=True):
+    for signal, into in zip(signals, maps, strict=True):
         power = np.abs(rfft(signal[:, index] * window, axis=-1)[..., first:last]) ** 2
         detail = _detail(power)
         into[:] = detail.transpose(1, 0, 2).reshape(n_frames, -1)
@@ -156,12 +160,12 @@ def _local_mean(maps: Real32) -> Real32:
     return mean
 
 
-FINGERPRINTS: dict[str, tuple[Callable[[Real32, float], Fingerprint], ...]] = {
-    "stft": tuple(partial(_stft, window_s=window_s) for window_s in _STFT_WINDOWS_S),
-    "periodogram": (_periodogram,),
-    "waveform": (_waveform,),
+FINGERPRINTS: dict[str, Callable[[Real32, float], list[Fingerprint]]] = {
+    "stft": _stft,
+    "periodogram": _periodogram,
+    "waveform": _waveform,
 }
-"""Attack → functions of (signals, fs); the attack's score is the best of them."""
+"""Attack → function of (signals, fs); the attack's score is the best over its fingerprints."""
 
 
 def block_similarity(one: Fingerprint, two: Fingerprint, n_jobs: int = 1) -> Real32:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import RidgeCV
 
 from myosynth.errors import InputError
 from myosynth.evaluation.privacy.people import Described
@@ -31,6 +31,7 @@ ModelLoss = Callable[[NDArray[Any], NDArray[np.str_]], NDArray[Any]]
 Shadow = Callable[[SegmentSet, int], ModelLoss]
 
 _BATCH = 256
+_RIDGE_ALPHAS = np.logspace(-1, 4, 11)
 _N_FOLDS = 5
 _N_PERMUTATIONS = 999
 N_SHADOWS = 8
@@ -55,7 +56,7 @@ def losses_of(model_loss: ModelLoss, segments: SegmentSet, rows: Index) -> Array
                 f"{len(batch)} segments"
             )
         parts.append(loss)
-    losses = np.concatenate(parts)
+    losses = np.concatenate(parts) if parts else np.zeros((0, 1))
     if not np.isfinite(losses).all() or (losses < 0).any():
         raise InputError(
             "model_loss gave losses that are NaN, infinite or negative; check that the model fits "
@@ -87,7 +88,7 @@ class LossAttack:
 def loss_attack(
     train: tuple[Array, Described],
     holdout: tuple[Array, Described],
-    others: tuple[Array, Described] | None,
+    others: tuple[Array, Described],
     groups: Groups,
     rng: np.random.Generator,
 ) -> LossAttack:
@@ -121,7 +122,7 @@ def loss_attack(
     p_auc = float((1 + np.sum(null >= (together.auc or 0) - 1e-12)) / (len(null) + 1))
     # 2.33 + 0.84: one-sided 1 % error, 80 % power
     smallest = 0.5 + 3.17 * float(null.std())
-    if others is not None and len(others[0]):
+    if len(others[0]):
         strangers = -expected.excess_of_strangers(*others) / spread
         by_subject = _by_subject(
             (held / spread).mean(axis=1), holdout[1], strangers.mean(axis=1), others[1], rng
@@ -141,7 +142,7 @@ class _Difficulty:
         for fold in range(_N_FOLDS):
             seen = self._fold[group] != fold
             seen = seen if seen.sum() >= 2 * _N_FOLDS else np.ones(len(group), dtype=bool)
-            model = Ridge(alpha=10.0 * described.table.shape[1])
+            model = RidgeCV(alphas=_RIDGE_ALPHAS)
             self._models.append(model.fit(described.table[seen], losses[seen]))
 
     def excess(self, losses: Array, described: Described, group: Index) -> Array:

@@ -55,6 +55,10 @@ class _Rows:
     synthetic: Index
     identical: Index
 
+    @property
+    def real(self) -> tuple[Index, Index, Index]:
+        return self.train, self.holdout, self.others
+
 
 def audit(
     real: SegmentSet,
@@ -115,6 +119,10 @@ def audit(
         [real.subject[rows.train], real.task[rows.train]],
         [real.subject[rows.holdout], real.task[rows.holdout]],
     )
+    losses = None
+    if model_loss is not None:
+        report(0.02, "model losses")
+        losses = [losses_of(model_loss, real, part) for part in rows.real]
     top = 0.3 if shadow is not None else 0.85
 
     def within(low: float, high: float) -> Progress:
@@ -128,9 +136,9 @@ def audit(
     )
     people = _people(described, np.random.default_rng([seed, 5]))
     loss, deep = None, None
-    if model_loss is not None:
-        report(top + 0.05, "model losses")
-        loss = _loss(model_loss, real, rows, described, groups, seed)
+    if losses is not None and model_loss is not None:
+        report(top + 0.05, "attacks on the model")
+        loss = _loss(losses, described, groups, seed)
         if shadow is not None:
             deep = lira(
                 model_loss, shadow, real, rows.train, rows.holdout, groups,
@@ -266,24 +274,13 @@ def _people(described: dict[str, Described], rng: np.random.Generator) -> list[A
 
 
 def _loss(
-    model_loss: ModelLoss,
-    real: SegmentSet,
-    rows: _Rows,
-    described: dict[str, Described],
-    groups: Groups,
-    seed: int,
+    losses: list[NDArray[np.float64]], described: dict[str, Described], groups: Groups, seed: int
 ) -> LossAttack:
-    known, held = (losses_of(model_loss, real, part) for part in (rows.train, rows.holdout))
-    others = None
-    if len(rows.others):
-        others = losses_of(model_loss, real, rows.others), described["others"]
-    return loss_attack(
-        (known, described["train"]),
-        (held, described["holdout"]),
-        others,
-        groups,
-        np.random.default_rng([seed, 6]),
+    train, holdout, others = (
+        (loss, described[name])
+        for loss, name in zip(losses, ("train", "holdout", "others"), strict=True)
     )
+    return loss_attack(train, holdout, others, groups, np.random.default_rng([seed, 6]))
 
 
 def _about_copies(
