@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import edfio
 import numpy as np
 import pytest
+import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +16,18 @@ from myosynth.formats import SET_READERS, WRITERS, read_recordings, read_segment
 from myosynth.formats.edf_writing import write_edf
 from myosynth.recordings import Annotation, Recording, SegmentSet
 
-CONTRACT = {"npz": 0.0, "csv": 0.0, "edf": 0.51 / 32767, "bids": 0.51 / 32767}
+CONTRACT = {
+    "npz": 0.0,
+    "csv": 0.0,
+    "edf": 0.51 / 32767,
+    "bdf": 0.51 / 8388607,
+    "bids": 0.51 / 32767,
+    "hdf5": 0.0,
+    "mat": 0.0,
+    "parquet": 0.0,
+    "wfdb": 0.51 / 32767,
+}
+SINGLE_FILES = {"npz": ".npz", "csv": ".csv", "hdf5": ".h5", "mat": ".mat", "parquet": ".parquet"}
 """A row per format: the largest error, as a share of the peak."""
 
 
@@ -27,7 +40,7 @@ def make(n=6, channels=2, n_times=300, fs=2000.0, amplitude=1e-3, tasks=("pull",
 
 def test_every_format_is_under_contract():
     assert set(CONTRACT) == set(WRITERS)
-    assert set(SET_READERS) == {".npz", ".csv"}
+    assert set(SET_READERS) == {*SINGLE_FILES.values(), ".hdf5"}
 
 
 @pytest.mark.parametrize("format", CONTRACT)
@@ -52,11 +65,12 @@ def test_what_is_written_comes_back(tmp_path_factory, format, fs, n, channels, n
 
 def test_the_path_rule_and_overwriting(tmp_path):
     segments = make()
-    for format in ("npz", "csv"):
-        exact = WRITERS[format](segments, tmp_path / f"mine.{format}")
-        assert exact == tmp_path / f"mine.{format}"
+    for format, suffix in SINGLE_FILES.items():
+        exact = WRITERS[format](segments, tmp_path / f"mine{suffix}")
+        assert exact == tmp_path / f"mine{suffix}"
         inside = WRITERS[format](segments, tmp_path / format)
-        assert inside == tmp_path / format / f"synthetic.{format}"
+        if format != "parquet":
+            assert inside == tmp_path / format / f"synthetic{suffix}"
         assert len(read_segments(tmp_path / format)) == len(segments)
         with pytest.raises(InputError, match="already exists"):
             WRITERS[format](segments, exact)
@@ -67,18 +81,23 @@ def test_the_path_rule_and_overwriting(tmp_path):
     assert names[:2] == ["sub-syn001_task-pull_emg.edf", "sub-syn002_task-squatLift_emg.edf"]
 
 
-def test_npz_keeps_what_is_known_of_each_segment(tmp_path):
+@pytest.mark.parametrize("format", ["npz", "hdf5", "mat", "parquet"])
+def test_what_is_known_of_each_segment_is_kept(tmp_path, format):
     segments = SegmentSet(
         make().read(), 2000, "pull", subject=[f"s{i}" for i in range(6)], split="train",
-        start_s=np.arange(6) * 1.5, columns={"load_kg": [1, 2, 3, 4, 5, np.nan]},
+        start_s=np.arange(6) * 1.5, muscles=["left ES", ""],
+        columns={"load_kg": [1, 2, 3, 4, 5, np.nan], "hand": ["left", ""] * 3},
         metadata={"a": [1]},
     )  # fmt: skip
-    back = read_segments(WRITERS["npz"](segments, tmp_path / "x.npz"))
+    back = read_segments(WRITERS[format](segments, tmp_path / f"x{SINGLE_FILES[format]}"))
     assert back.read().tobytes() == segments.read().tobytes()
     assert back.subject.tolist() == segments.subject.tolist()
     assert back.start_s.tolist() == segments.start_s.tolist()
     assert back.split.tolist() == ["train"] * 6
     np.testing.assert_array_equal(back.columns["load_kg"], segments.columns["load_kg"])
+    assert back.columns["hand"].tolist() == ["left", ""] * 3
+    assert back.session.tolist() == [""] * 6
+    assert back.muscles == ("left ES", "")
     assert back.metadata == {"a": [1]}
 
 
@@ -241,3 +260,94 @@ def test_importing_the_room_is_light():
     code = "import sys, myosynth.formats; print({'torch', 'mne', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def synthetic_set():
+    segments = make(5, 2, 3000, 1925.926)
+    segments.metadata["synthetic"] = True
+    return segments
+
+
+@pytest.mark.slow
+def test_the_datasets_library_loads_the_parquet_layout_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    segments = synthetic_set()
+    folder = WRITERS["parquet"](segments, tmp_path / "set")
+    card = (folder / "README.md").read_text()
+    assert "No person was recorded for it" in card
+    files = str(folder / "data" / "*.parquet")
+    by_file = datasets.load_dataset("parquet", data_files=files, split="train",
+                                    cache_dir=str(tmp_path / "cache"))  # fmt: skip
+    by_card = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    for data in (by_file, by_card):
+        assert data.num_rows == 5
+        assert data["task"] == segments.task.tolist()
+        row = data.with_format("numpy")[3]
+        assert row["signals"].shape == (2, 3000)
+        assert np.array_equal(np.asarray(row["signals"], np.float32), segments.read([3])[0])
+        assert (float(row["fs"]), row["channel_names"].tolist()) == (1925.926, ["ES 0", "ES 1"])
+
+
+def test_parquet_is_split_into_parts_and_joined_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("myosynth.formats.segment_parquet._SHARD_BYTES", 60_000)
+    segments = synthetic_set()
+    folder = WRITERS["parquet"](segments, tmp_path / "set")
+    names = sorted(path.name for path in folder.glob("data/*"))
+    assert names == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
+    back = read_segments(folder)
+    assert back.read().tobytes() == segments.read().tobytes()
+    assert back.task.tolist() == segments.task.tolist()
+
+
+@pytest.mark.parametrize("fs", [1000.0, 1111.111, 1925.926, 2148.148])
+def test_other_software_reads_what_is_written(tmp_path, fs):
+    """WFDB by wfdb, MATLAB by scipy, HDF5 by h5py, BDF by edfio: values, rate, task, names."""
+    segments = make(2, 2, 2999, fs)
+    expected = segments.read([1])[0].astype(float)
+    peak = np.abs(expected).max(axis=1, keepdims=True)
+    WRITERS["wfdb"](segments, tmp_path / "wfdb")
+    wfdb = pytest.importorskip("wfdb")
+    record = wfdb.rdrecord(str(tmp_path / "wfdb" / "sub-syn002_task-squatLift_emg"))
+    assert (record.fs, record.sig_name, record.units) == (fs, ["ES 0", "ES 1"], ["mV", "mV"])
+    assert np.all(np.abs(record.p_signal.T * 1e-3 - expected) <= 0.51 * peak / 32767)
+    assert record.comments == ["task: squat lift"]
+    stored = scipy.io.loadmat(WRITERS["mat"](segments, tmp_path / "x.mat"))
+    assert np.array_equal(stored["signals"][1], segments.read([1])[0])
+    assert (stored["fs"].item(), stored["task"][1, 0].item()) == (fs, "squat lift")
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(WRITERS["hdf5"](segments, tmp_path / "x.h5")) as file:
+        assert np.array_equal(file["signals"][1], segments.read([1])[0])
+        assert (file["fs"][()], file["task"].asstr()[1]) == (fs, "squat lift")
+    WRITERS["bdf"](segments, tmp_path / "bdf")
+    bdf = edfio.read_bdf(tmp_path / "bdf" / "sub-syn002_task-squatLift_emg.bdf")
+    found = np.stack([signal.data[:2999] for signal in bdf.signals]) * 1e-3
+    assert np.all(np.abs(found - expected) <= 1.01 * peak / 8388607)
+
+
+@pytest.mark.parametrize("format", ["hdf5", "mat", "parquet"])
+def test_a_file_without_segments_is_named(tmp_path, format):
+    path = WRITERS[format](make(), tmp_path / f"x{SINGLE_FILES[format]}")
+    if format == "hdf5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "r+") as file:
+            del file["task"]
+    elif format == "mat":
+        scipy.io.savemat(path, {"signals": np.ones((2, 3, 4))})
+    else:
+        pyarrow = pytest.importorskip("pyarrow.parquet")
+        pyarrow.write_table(pyarrow.read_table(path).drop_columns(["task"]), path)
+    with pytest.raises(FormatError, match=r"lacks .*'task'"):
+        read_segments(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(FormatError, match="not a sound"):
+        read_segments(path)
+
+
+def test_recordings_of_devices_are_no_sets(tmp_path):
+    rows = "\n".join(f"{i / 1000:.3f},{i % 7}" for i in range(2000))
+    (tmp_path / "task-pull.csv").write_text(f'time,"ES, uV"\n{rows}\n')
+    back = read_segments(tmp_path / "task-pull.csv", seconds=0.5)
+    assert (len(back), back.fs, back.tasks) == (4, 1000, ("pull",))

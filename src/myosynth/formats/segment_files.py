@@ -1,88 +1,36 @@
-"""Files that hold sets of segments: npz, CSV, EDF folders and EMG-BIDS."""
+"""Files that hold sets of segments, one entry a format: CSV and folders of recordings are here."""
 
 import csv
-import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from myosynth.errors import FormatError, InputError
 from myosynth.formats.bids import write_bids
 from myosynth.formats.edf_writing import write_edf
+from myosynth.formats.hdf5 import open_hdf5
+from myosynth.formats.kinds import kind_of
 from myosynth.formats.names import bids_label, volts_per_unit
+from myosynth.formats.opensignals import is_opensignals
+from myosynth.formats.segment_arrays import (
+    read_hdf5_set,
+    read_mat_set,
+    read_npz_set,
+    write_hdf5,
+    write_mat,
+    write_npz,
+)
+from myosynth.formats.segment_parquet import read_parquet_set, write_parquet
+from myosynth.formats.targets import stated_fs, target_file
 from myosynth.formats.tsv import number
+from myosynth.formats.wfdb_files import write_wfdb
 from myosynth.recordings import Annotation, FloatArray, Recording, SegmentSet
 from myosynth.storage import atomic_directory, atomic_file
 
-__all__ = ["SET_READERS", "WRITERS", "SegmentsWriter", "SetReader"]
+__all__ = ["SET_READERS", "WRITERS", "SegmentsWriter", "SetReader", "is_set_file"]
 
-_TEXTS = ("subject", "session", "recording", "split")
 _CSV_COLUMNS = ("segment", "task", "time_s", "fs_hz")
-
-
-def write_npz(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
-    """Write one npz: ``signals`` (float32, volts), ``task``, ``fs``, ``channel_names`` and more.
-
-    The read-back is bit-exact. No pickle is written or read.
-    """
-    content: dict[str, Any] = {
-        "signals": np.asarray(segments.read(), dtype=np.float32),
-        "task": segments.task,
-        "fs": np.float64(segments.fs),
-        "channel_names": np.array(segments.channel_names),
-        "muscles": np.array(segments.muscles),
-        "start_s": segments.start_s,
-        "metadata": np.array(json.dumps(segments.metadata)),
-        **{name: getattr(segments, name) for name in _TEXTS},
-        **{f"column_{name}": values for name, values in segments.columns.items()},
-    }
-    path = _target(out, ".npz", overwrite)
-    with atomic_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **content)
-    return path
-
-
-def _read_npz(path: Path, fs: float | None) -> SegmentSet:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            content = {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise FormatError(f"{path} is not a sound npz file without pickles ({error})") from error
-    for name in ("signals", "task"):
-        if name not in content:
-            raise FormatError(f"{path} lacks {name!r}; it holds {sorted(content)}")
-    signals = content["signals"]
-    if signals.ndim != 3 or signals.dtype.kind not in "fiu" or 0 in signals.shape:
-        raise FormatError(
-            f"{path}: signals must be numbers of shape (n_segments, n_channels, n_times) with none "
-            f"of them 0, not {signals.dtype} {signals.shape}"
-        )
-    names = {key: content[key].tolist() for key in ("channel_names", "muscles") if key in content}
-    columns = {key: content[key] for key in (*_TEXTS, "start_s") if key in content}
-    try:
-        return SegmentSet(
-            signals.astype(np.float32, copy=False),
-            _stated_fs(path, float(content["fs"]) if "fs" in content else None, fs),
-            np.broadcast_to(content["task"], len(signals)).astype(str),
-            **names,
-            **columns,
-            columns={k[7:]: v for k, v in content.items() if k.startswith("column_")},
-            metadata=json.loads(str(content["metadata"])) if "metadata" in content else {},
-        )
-    except (InputError, ValueError, TypeError) as error:
-        raise FormatError(f"{path}: {error}") from error
-
-
-def _stated_fs(path: Path, stored: float | None, given: float | None) -> float:
-    if stored is None and given is None:
-        raise FormatError(f"{path} states no sampling rate (fs in Hz); add it, or pass fs")
-    if stored is not None and given is not None and stored != given:
-        raise FormatError(f"{path} says {stored:g} Hz, but fs={given:g} Hz was asked for")
-    return stored if stored is not None else float(given or 0)
 
 
 def write_csv(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
@@ -90,7 +38,7 @@ def write_csv(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Pa
 
     Nine digits hold a float32 exactly. What else is known of a segment is not in it.
     """
-    path = _target(out, ".csv", overwrite)
+    path = target_file(out, ".csv", overwrite)
     channels = [f"{name} [V]" for name in segments.channel_names]
     times = [f"{i / segments.fs:.9g}" for i in range(segments.n_times)]
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
@@ -132,7 +80,7 @@ def _read_csv(path: Path, fs: float | None) -> SegmentSet:
     signals = (flat * scale).reshape(len(lengths), n_times, len(names)).transpose(0, 2, 1)
     return SegmentSet(
         np.ascontiguousarray(signals, dtype=np.float32),
-        _stated_fs(path, rate, fs),
+        stated_fs(path, rate, fs),
         np.array(tasks),
         channel_names=names,
     )
@@ -184,13 +132,31 @@ def _csv_samples(
             raise
 
 
-def write_edf_folder(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
-    """Write one EDF file per segment: ``sub-syn001_task-pull_emg.edf`` and so on."""
+def write_edf_folder(
+    segments: SegmentSet, out: Path, *, overwrite: bool = False, suffix: str = ".edf"
+) -> Path:
+    """Write one file per segment: ``sub-syn001_task-pull_emg.edf`` and so on."""
     with atomic_directory(out, overwrite=overwrite) as folder:
         for recording in _as_recordings(segments):
-            stem = f"sub-{recording.subject}_task-{bids_label(recording.task, 'task')}"
-            write_edf(recording, folder / f"{stem}_emg.edf")
+            write_edf(recording, folder / f"{_stem(recording)}{suffix}")
     return Path(out)
+
+
+def write_bdf_folder(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
+    """As `write_edf_folder`, in 24 bits."""
+    return write_edf_folder(segments, out, overwrite=overwrite, suffix=".bdf")
+
+
+def write_wfdb_folder(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
+    """Write one WFDB record per segment: ``sub-syn001_task-pull_emg.hea`` and ``.dat``."""
+    with atomic_directory(out, overwrite=overwrite) as folder:
+        for recording in _as_recordings(segments):
+            write_wfdb(recording, folder / f"{_stem(recording)}.hea")
+    return Path(out)
+
+
+def _stem(recording: Recording) -> str:
+    return f"sub-{recording.subject}_task-{bids_label(recording.task, 'task')}_emg"
 
 
 def write_bids_segments(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
@@ -242,26 +208,37 @@ WRITERS: dict[str, SegmentsWriter] = {
     "npz": write_npz,
     "csv": write_csv,
     "edf": write_edf_folder,
+    "bdf": write_bdf_folder,
     "bids": write_bids_segments,
+    "hdf5": write_hdf5,
+    "mat": write_mat,
+    "parquet": write_parquet,
+    "wfdb": write_wfdb_folder,
 }
 """By format: ``function(segments, out, *, overwrite=False)``, which returns what it wrote. Where
-`out` ends in the format's suffix (.npz, .csv) that file is written, otherwise `out` is a folder."""
-
-
-def _target(out: Path, suffix: str, overwrite: bool) -> Path:
-    path = Path(out)
-    if path.suffix.lower() != suffix:
-        if path.is_file():
-            raise InputError(f"{path} is a file; name a folder, or a file that ends in {suffix}")
-        path /= f"synthetic{suffix}"
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file that ends in {suffix}")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} already exists; name another file or pass --overwrite")
-    return path
+`out` ends in the format's suffix (.npz, .csv, .h5, .mat, .parquet) that file is written, otherwise
+`out` is a folder."""
 
 
 SetReader = Callable[[Path, float | None], SegmentSet]
 
-SET_READERS: dict[str, SetReader] = {".npz": _read_npz, ".csv": _read_csv}
+SET_READERS: dict[str, SetReader] = {
+    ".npz": read_npz_set,
+    ".csv": _read_csv,
+    ".h5": read_hdf5_set,
+    ".hdf5": read_hdf5_set,
+    ".mat": read_mat_set,
+    ".parquet": read_parquet_set,
+}
 """By suffix: ``function(path, fs)`` for the formats that hold a whole set in one file."""
+
+
+def is_set_file(path: Path) -> bool:
+    """Whether a file is of a kind that holds a set, and no recording of a device."""
+    if path.suffix.lower() not in SET_READERS or not path.is_file():
+        return False
+    kind = kind_of(path)
+    if kind == "hdf5":
+        with open_hdf5(path) as file:
+            return not is_opensignals(file)
+    return kind not in ("delsys", "timed")

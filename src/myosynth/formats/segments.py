@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from myosynth.errors import FormatError, InputError
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.readers import iterate_recordings
-from myosynth.formats.segment_files import SET_READERS
+from myosynth.formats.segment_files import SET_READERS, is_set_file
+from myosynth.formats.segment_parquet import parquet_parts, read_parquet_set
 from myosynth.recordings import Recording, SegmentSet
 
 __all__ = ["read_segments"]
@@ -24,7 +25,7 @@ def read_segments(
     mapping: str | Path | FileMapping | None = None,
     fs: float | None = None,
 ) -> SegmentSet:
-    """Open any set of segments: a segment folder, npz, CSV, EDF files, EMG-BIDS, mapped text.
+    """Open any set of segments: a segment folder, npz, CSV, HDF5, MATLAB, Parquet, or recordings.
 
     Parameters
     ----------
@@ -55,6 +56,8 @@ def read_segments(
         raise InputError(f"{path} does not exist; check the path")
     if (path / "zarr.json").is_file():
         return _cut_set(SegmentSet.open(path), seconds, path)
+    if mapping is None and path.is_dir() and parquet_parts(path):
+        return _cut_set(read_parquet_set(path, fs), seconds, path)
     source = _set_file(path) if mapping is None else None
     if source is not None:
         return _cut_set(SET_READERS[source.suffix.lower()](source, fs), seconds, source)
@@ -64,8 +67,8 @@ def read_segments(
 def _set_file(path: Path) -> Path | None:
     """The one file that holds a whole set, where `path` is one or is a folder of one."""
     if path.is_file():
-        return path if path.suffix.lower() in SET_READERS else None
-    sets = sorted(each for each in path.glob("*") if each.suffix.lower() in SET_READERS)
+        return path if is_set_file(path) else None
+    sets = sorted(each for each in path.glob("*") if is_set_file(each))
     if len(sets) > 1:
         raise FormatError(
             f"{path} holds several sets ({sets[0].name}, {sets[1].name}); name one of them"

@@ -5,6 +5,7 @@ Source
 https://wfdb.io/spec/header-files.html, https://wfdb.io/spec/signal-files.html
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from myosynth.errors import FormatError, MissingExtraError, MyosynthError
 from myosynth.formats.arrays import check_claim
 from myosynth.formats.lazy import LazySamples
 from myosynth.formats.mapping import FileMapping
-from myosynth.formats.names import unique
+from myosynth.formats.names import entities, unique
 from myosynth.formats.sources import Signals
-from myosynth.recordings import FloatArray, Recording
+from myosynth.recordings import Annotation, FloatArray, Recording
 from myosynth.storage import atomic_file
 
 __all__ = ["read_wfdb", "write_wfdb"]
@@ -27,11 +28,14 @@ _BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "21
          "311": 10}  # fmt: skip
 _HIGHEST = 32767  # -32768 stands for a missing sample
 _LONGEST_HEADER = 1 << 20
+_TASK = "task:"  # begins the comment that holds what a file name cannot spell
 
 
 def _wfdb(path: Path) -> Any:
     try:
-        import wfdb
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wfdb uses what pandas deprecates
+            import wfdb
     except ImportError as error:
         raise MissingExtraError("wfdb", "wfdb", f"reading {path}") from error
     return wfdb
@@ -91,7 +95,13 @@ def read_wfdb(path: Path, plan: FileMapping | None = None) -> Signals:
         units=units,
         rates=[fs] * len(names),
         pick=lambda rows: _WfdbSamples(record, rows, n_times),
+        annotations=[Annotation(0.0, n_times / fs, task)] if (task := _task(header)) else (),
     )
+
+
+def _task(header: Any) -> str:
+    found = (line.partition(_TASK) for line in header.comments or [])
+    return next((after.strip() for before, sign, after in found if sign and not before), "")
 
 
 def _damaged(path: Path, error: Exception) -> FormatError:
@@ -139,12 +149,15 @@ def write_wfdb(recording: Recording, path: Path) -> None:
     per_volt = np.array([float(text) for text in texts]) * 1e3
     counts = np.rint(samples * per_volt[:, None]).astype("<i2")
     stem = path.with_suffix("").name
+    spelled = entities(path).get("task") == recording.task
     lines = [f"{stem} {recording.n_channels} {recording.fs!r} {recording.n_times}"]
     for name, gain, row in zip(recording.channel_names, texts, counts, strict=True):
         checksum = int(row.astype(np.int64).sum()) & 0xFFFF
         checksum -= 65536 * (checksum > 32767)
         lines.append(f"{stem}.dat 16 {gain}(0)/mV 16 0 {row[0]} {checksum} 0 {name}")
+    if recording.task and not spelled:
+        lines.append(f"#{_TASK} {recording.task}")
     with atomic_file(path.with_suffix(".dat")) as partial:
         partial.write_bytes(np.ascontiguousarray(counts.T).tobytes())
     with atomic_file(path.with_suffix(".hea")) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="ascii", errors="replace")
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
