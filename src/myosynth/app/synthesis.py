@@ -119,7 +119,7 @@ def generate(
     steps: Annotated[int | None, Field(ge=1, description="Steps of the sampler.")] = None,
     batch_size: Annotated[int | None, Field(ge=1, description="Segments drawn at a time.")] = None,
     format: Annotated[
-        Literal["npz", "csv", "edf", "bids"] | None,
+        Literal["npz", "csv", "edf", "bdf", "bids", "hdf5", "mat", "parquet", "wfdb"] | None,
         Field(description="What to write; by the suffix of OUT, else npz, without it."),
     ] = None,
     seed: Seed = 0,
@@ -133,7 +133,7 @@ def generate(
     model : path
         What `train` wrote.
     out : path
-        A file that ends in .npz or .csv, or a folder.
+        A file that ends in .npz, .csv, .h5, .mat or .parquet, or a folder.
 
     Returns
     -------
@@ -187,15 +187,25 @@ def generate(
     return made
 
 
+_FORMAT_OF_SUFFIX = {
+    ".npz": "npz",
+    ".csv": "csv",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".mat": "mat",
+    ".parquet": "parquet",
+}
+
+
 def _format(out: Path, asked: str | None) -> str:
-    suffix = out.suffix.lower().removeprefix(".")
-    if suffix not in ("npz", "csv"):
+    kind = _FORMAT_OF_SUFFIX.get(out.suffix.lower())
+    if kind is None:
         return asked or "npz"
-    if asked not in (None, suffix):
+    if asked not in (None, kind):
         raise InputError(
-            f"{out} ends in .{suffix}, but the format asked for is {asked}; change one"
+            f"{out} ends in {out.suffix}, but the format asked for is {asked}; change one"
         )
-    return suffix
+    return kind
 
 
 def _check_new(out: Path, overwrite: bool) -> None:
