@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myosynth.errors import FormatError, InputError
-from myosynth.formats import SET_READERS, WRITERS, read_recordings, read_segments
+from myosynth.formats import SET_READERS, WRITERS, is_set_file, read_recordings, read_segments
 from myosynth.formats.edf_writing import write_edf
 from myosynth.recordings import Annotation, Recording, SegmentSet
 
@@ -344,6 +344,16 @@ def test_a_file_without_segments_is_named(tmp_path, format):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(FormatError, match="not a sound"):
         read_segments(path)
+
+
+def test_a_set_is_told_from_recordings(tmp_path):
+    for format, suffix in SINGLE_FILES.items():
+        assert is_set_file(WRITERS[format](make(), tmp_path / f"x{suffix}"))
+    scipy.io.savemat(tmp_path / "raw.mat", {"emg": np.ones((2, 300)), "fs": 1000.0})
+    np.savez(tmp_path / "raw.npz", emg=np.ones((2, 300)))
+    (tmp_path / "raw.csv").write_text("time (s),ES (mV)\n0,1\n0.001,2\n")
+    for name in ("raw.mat", "raw.npz", "raw.csv"):
+        assert not is_set_file(tmp_path / name)
 
 
 def test_recordings_of_devices_are_no_sets(tmp_path):

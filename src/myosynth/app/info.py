@@ -69,12 +69,13 @@ def _facts(path: Path, mapping: str | None) -> dict[str, Any]:
 
 
 def _is_set(path: Path) -> bool:
-    from myosynth.formats import SET_READERS
+    from myosynth.formats import is_set_file
 
     if path.is_file():
-        return path.suffix.lower() in SET_READERS
-    files = [each for each in path.glob("*") if each.suffix.lower() in SET_READERS]
-    return (path / "zarr.json").is_file() or len(files) == 1
+        return is_set_file(path)
+    files = [each for each in path.glob("*") if is_set_file(each)]
+    is_parquet = any((path / "data").glob("*.parquet"))
+    return (path / "zarr.json").is_file() or is_parquet or len(files) == 1
 
 
 def _segments(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from myosynth.formats.mapping import (
     shipped_mappings,
 )
 from myosynth.formats.readers import READERS, read_recordings
-from myosynth.formats.segment_files import SET_READERS, WRITERS
+from myosynth.formats.segment_files import SET_READERS, WRITERS, is_set_file
 from myosynth.formats.segments import read_segments
 from myosynth.formats.survey import Survey, SurveyRow, survey
 
@@ -29,6 +29,7 @@ __all__ = [
     "SurveyRow",
     "draft_mapping",
     "find_duplicates",
+    "is_set_file",
     "load_mapping",
     "parse_mapping",
     "questions",

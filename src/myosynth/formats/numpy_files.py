@@ -21,7 +21,7 @@ from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
 from myosynth.recordings import SignalArray
 
-__all__ = ["check_npz", "npy_arrays", "npz_arrays", "read_npy", "read_npz"]
+__all__ = ["check_npz", "npy_arrays", "npz_arrays", "npz_names", "read_npy", "read_npz"]
 
 
 def read_npy(path: Path, plan: FileMapping | None = None) -> Signals:
@@ -115,3 +115,18 @@ def check_npz(path: Path) -> dict[str, tuple[int, ...]]:
     except Exception as error:
         raise FormatError(f"{path} is not a sound npz file without pickles ({error})") from error
     return shapes
+
+
+def npz_names(path: Path) -> list[str]:
+    """Names of all arrays in an npz file, numbers or not.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except Exception as error:
+        raise FormatError(f"{path} is not a sound npz file without pickles ({error})") from error

@@ -20,7 +20,7 @@ from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
 from myosynth.recordings import FloatArray
 
-__all__ = ["open_parquet", "parquet_columns", "read_parquet"]
+__all__ = ["all_parquet_columns", "open_parquet", "parquet_columns", "read_parquet"]
 
 _NUMBERS = ("double", "float", "halffloat", "int8", "int16", "int32", "int64", "uint8", "uint16",
             "uint32", "uint64")  # fmt: skip
@@ -106,6 +106,12 @@ def read_parquet(path: Path, plan: FileMapping | None = None) -> Signals:
         return _ParquetSamples(path, [names[row] for row in rows], group_rows)
 
     return Signals(names=names, units=[""] * len(names), rates=[None] * len(names), pick=pick)
+
+
+def all_parquet_columns(path: Path) -> list[str]:
+    """Names of all columns."""
+    with open_parquet(path) as file:
+        return list(file.schema_arrow.names)
 
 
 def parquet_columns(path: Path) -> list[str]:

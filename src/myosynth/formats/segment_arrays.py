@@ -118,7 +118,8 @@ def write_hdf5(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> P
         import h5py
     except ImportError as error:
         raise MissingExtraError("h5py", "hdf5", "writing HDF5") from error
-    path = target_file(out, ".h5", overwrite)
+    suffix = ".hdf5" if Path(out).suffix.lower() == ".hdf5" else ".h5"
+    path = target_file(out, suffix, overwrite)
     with atomic_file(path) as partial, h5py.File(partial, "w") as file:
         for name, values in _arrays_of(segments).items():
             if values.dtype.kind == "U":

@@ -1,7 +1,7 @@
 """Files that hold sets of segments, one entry a format: CSV and folders of recordings are here."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,12 @@ import numpy as np
 from myosynth.errors import FormatError, InputError
 from myosynth.formats.bids import write_bids
 from myosynth.formats.edf_writing import write_edf
-from myosynth.formats.hdf5 import open_hdf5
+from myosynth.formats.hdf5 import hdf5_arrays
 from myosynth.formats.kinds import kind_of
+from myosynth.formats.matlab import matlab_arrays
 from myosynth.formats.names import bids_label, volts_per_unit
-from myosynth.formats.opensignals import is_opensignals
+from myosynth.formats.numpy_files import npz_names
+from myosynth.formats.parquet import all_parquet_columns
 from myosynth.formats.segment_arrays import (
     read_hdf5_set,
     read_mat_set,
@@ -234,11 +236,22 @@ SET_READERS: dict[str, SetReader] = {
 
 
 def is_set_file(path: Path) -> bool:
-    """Whether a file is of a kind that holds a set, and no recording of a device."""
+    """Whether a file holds a set of segments (or is a damaged one that may), not a recording."""
     if path.suffix.lower() not in SET_READERS or not path.is_file():
         return False
     kind = kind_of(path)
-    if kind == "hdf5":
-        with open_hdf5(path) as file:
-            return not is_opensignals(file)
-    return kind not in ("delsys", "timed")
+    if kind not in _HELD:
+        return kind not in ("delsys", "timed")
+    try:
+        return "signals" in _HELD[kind](path)
+    except FormatError:
+        return True  # its reader says what is wrong
+
+
+_HELD: dict[str, Callable[[Path], Iterable[str]]] = {
+    "hdf5": lambda path: hdf5_arrays(path).shapes,
+    "matlab": lambda path: matlab_arrays(path).shapes,
+    "npz": npz_names,
+    "parquet": all_parquet_columns,
+}
+"""By kind: the names in a file, of which a set has ``signals``."""
