@@ -89,24 +89,25 @@ def find_heart_beats(samples: FloatArray, fs: float) -> HeartBeats:
     HeartBeats
         Whatever was found; `HeartBeats.are_heart_beats` tells whether to believe it.
     """
-    wave = qrs_wave(samples, fs)
-    slope = np.gradient(_band(samples, fs, _DETECTION_BAND_HZ))
+    half = round(_HALF_QRS_S * fs)
+    margin = 3 * half  # beats at the ends have a window too
+    wave = np.pad(qrs_wave(samples, fs), margin)
+    slope = np.gradient(np.pad(_band(samples, fs, _DETECTION_BAND_HZ), margin))
     energy = uniform_filter1d(slope**2, max(1, round(_INTEGRATION_S * fs)), mode="nearest")
     peaks = _accepted(energy, fs)
-    half = round(_HALF_QRS_S * fs)
-    peaks = peaks[(peaks >= 2 * half) & (peaks < len(wave) - 2 * half)]
+    peaks = peaks[(peaks >= margin) & (peaks < len(wave) - margin)]
     if len(peaks) < 2:
-        return HeartBeats(peaks / fs, np.nan, np.nan, 0.5, 0.0, 0.0)
+        return HeartBeats((peaks - margin) / fs, np.nan, np.nan, 0.5, 0.0, 0.0)
     around = wave[peaks[:, None] + np.arange(-half, half + 1)]
     largest = np.take_along_axis(around, np.abs(around).argmax(axis=1)[:, None], axis=1)[:, 0]
     sign = 1.0 if np.sum(largest > 0) >= len(peaks) / 2 else -1.0
-    places = peaks - half + (sign * around).argmax(axis=1)
+    places = _aligned(wave, peaks - half + (sign * around).argmax(axis=1), half)
     beats = wave[places[:, None] + np.arange(-half, half + 1)]
     intervals = np.diff(places) / fs
     middle = float(np.median(intervals))
     spread = 1.4826 * float(np.median(np.abs(intervals - middle)))
     return HeartBeats(
-        times_s=places / fs,
+        times_s=np.clip(places - margin, 0, len(samples) - 1) / fs,
         rate_bpm=60.0 / middle if middle > 0 else np.nan,
         rr_cv=spread / middle if middle > 0 else np.nan,
         polarity=float(np.mean(np.sign(largest) == sign)),
@@ -149,6 +150,20 @@ def _accepted(energy: Array, fs: float) -> NDArray[np.intp]:
             waiting.append(place)
             noise = 0.125 * height + 0.875 * noise
     return np.asarray(beats, dtype=np.intp)
+
+
+def _aligned(wave: Array, places: NDArray[np.intp], half: int) -> NDArray[np.intp]:
+    """Shift each beat, a fifth of its window at most, to where it fits the median beat best."""
+    shifts = np.arange(-(half // 5), half // 5 + 1)
+    span = np.arange(-half, half + 1)
+    for _ in range(2):
+        template = np.median(wave[places[:, None] + span], axis=0)
+        shifted = wave[places[:, None, None] + shifts[:, None] + span]
+        places = places + shifts[(shifted @ template).argmax(axis=1)]
+        # the template must not wander off the R peak
+        places = places + int(np.abs(template).argmax()) - half if len(places) > 1 else places
+        places = np.clip(places, 2 * half, len(wave) - 2 * half - 1)
+    return places
 
 
 def _likeness(beats: Array) -> float:

@@ -217,6 +217,7 @@ def _mains_rule(channels: Sequence[ChannelFigures]) -> list[Problem]:
 
 
 def _motion_rule(channels: Sequence[ChannelFigures]) -> list[Problem]:
+    channels = [c for c in channels if not c.heart.are_heart_beats]  # a heart beats below 20 Hz
     if channels and len(channels) > 1 and min(c.low_share for c in channels) > _UNFILTERED:
         least = min(c.low_share for c in channels)
         return [Problem(
@@ -226,10 +227,13 @@ def _motion_rule(channels: Sequence[ChannelFigures]) -> list[Problem]:
             tuple(c.name for c in channels), least,
         )]  # fmt: skip
     return _graded(
-        channels, lambda c: c.low_share, _MOTION, "motion",
-        "{where}: up to {worst:.0%} of the power lies below 20 Hz, where motion is and EMG hardly; "
-        "high-pass at 20 Hz, or leave the channel out",
-    )  # fmt: skip
+        channels,
+        lambda c: c.low_share - c.drift_share,
+        _MOTION,
+        "motion",
+        "{where}: up to {worst:.0%} of the power lies within 5–20 Hz, where motion is and EMG "
+        "hardly; high-pass at 20 Hz, or leave the channel out",
+    )
 
 
 def _drift_rule(channels: Sequence[ChannelFigures]) -> list[Problem]:

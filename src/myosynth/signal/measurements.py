@@ -27,6 +27,7 @@ _FLAT_S = 0.1
 _N_HEART_BLOCKS = 10
 _NEAR_RAIL = 0.05
 _N_LEVELS = 6
+_LEAST_STUCK = 4
 _TREND_BIN_S = 5.0
 _MAX_TREND_BINS = 40
 _MIN_TREND_BINS = 6
@@ -194,8 +195,6 @@ class _Channel:
         self.low, self.high, self.sum = np.inf, -np.inf, 0.0
         self.squares = 0.0
         self.counts: tuple[dict[float, int], dict[float, int]] = ({}, {})
-        self.runs = [0, 0]
-        self.stuck = [0, 0]
         self.n_flat = 0
         self.n_fft = min(round(_FRAME_S * fs), n_times) // 2 * 2
         self.window = np.hanning(self.n_fft + 2)[1:-1]
@@ -262,11 +261,6 @@ class _Channel:
                 known[value] = known.get(value, 0) + count
             for value in sorted(known, key=lambda v: -sign * v)[_N_LEVELS:]:
                 del known[value]
-            at = samples == limit
-            starts = np.flatnonzero(np.diff(np.concatenate([[False], at, [False]]).astype(int)))
-            lengths = starts[1::2] - starts[::2]
-            self.runs[side] += int(np.sum(lengths >= 2))
-            self.stuck[side] += int(at.sum())
 
     def _add_flat(self, samples: Array) -> None:
         size = max(2, round(_FLAT_S * self.fs))
@@ -332,20 +326,19 @@ class _Channel:
         )
 
     def _rails(self) -> Rails:
-        """A limit is one that holds the signal again and again and more often than values near it.
+        """A limit is a value that the signal takes again and again and far oftener than its like.
 
-        A converter's coarse steps make neighbouring equal samples too, but not more of them at the
-        extreme than one step inside.
+        A converter's coarse steps make equal extremes too, but not more of them at the last step
+        than at the ones before it.
         """
         stuck, limits = 0, [np.nan, np.nan]
         for side, limit in enumerate((self.low, self.high)):
             others = [count for value, count in self.counts[side].items() if value != limit]
-            usual = float(np.mean(others)) if others else 0.0
-            if self.runs[side] >= 3 and self.stuck[side] > 3 * usual:
-                stuck += self.stuck[side]
+            usual = float(np.mean(others)) if others else 1.0
+            n_at_limit = self.counts[side].get(limit, 0)
+            if n_at_limit >= _LEAST_STUCK and n_at_limit > 3 * usual:
+                stuck += n_at_limit
                 limits[side] = limit
-        if self.high <= self.low:
-            stuck = 0
         return Rails(stuck / self.n_times, limits[0], limits[1])
 
 

@@ -27,7 +27,8 @@ __all__ = [
     "check_recordings",
 ]
 
-_ODD_RATIO = 200.0
+_ODD_RATIO = 100.0
+_NEARER_1E6 = 10**4.5
 _NO_FIGURES_S = 0.5
 _NO_FIGURES_FS = 200.0
 
@@ -264,25 +265,33 @@ def _unlike(reports: Sequence[QualityReport]) -> list[Problem]:
 
 
 def _odd_levels(reports: Sequence[QualityReport]) -> list[Problem]:
-    """Recordings whose unit differs from that of the others."""
+    """Recordings whose unit differs from that of the others of their task, or of all."""
     levels = {
-        r.name: float(np.median([c.level_v for c in r.channels])) for r in reports if r.channels
+        id(report): float(np.median([channel.level_v for channel in report.channels]))
+        for report in reports
+        if report.channels
     }
-    levels = {name: level for name, level in levels.items() if level > 0}
-    if len(levels) < 3:
-        return []
-    usual = float(np.median(list(levels.values())))
     problems = []
-    for name, level in levels.items():
-        ratio = level / usual
-        if max(ratio, 1 / ratio) > _ODD_RATIO:
-            size = "1e6" if max(ratio, 1 / ratio) > 3e4 else "1e3"
-            problems.append(Problem(
-                "error", "unit",
-                f"its contractions ({volts(level)} RMS) are about {size} times "
-                f"{'larger' if ratio > 1 else 'smaller'} than those of the other recordings "
-                f"({volts(usual)}); correct its unit", value=ratio, recording=name,
-            ))  # fmt: skip
+    for report in reports:
+        level = levels.get(id(report), 0.0)
+        same = [levels[id(r)] for r in reports if r.tasks == report.tasks and id(r) in levels]
+        alike = same if len(same) >= 3 else list(levels.values())
+        usual = float(np.median(alike)) if len(alike) >= 3 else 0.0
+        if min(level, usual) <= 0 or 1 / _ODD_RATIO < level / usual < _ODD_RATIO:
+            continue
+        ratio = max(level / usual, usual / level)
+        problems.append(
+            Problem(
+                "error",
+                "unit",
+                f"its contractions ({volts(level)} RMS) are about "
+                f"{'1e6' if ratio > _NEARER_1E6 else '1e3'} times "
+                f"{'larger' if level > usual else 'smaller'} than those of the others "
+                f"({volts(usual)}); correct its unit",
+                value=level / usual,
+                recording=report.name,
+            )
+        )
     return problems
 
 
