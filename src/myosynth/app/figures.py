@@ -99,12 +99,30 @@ def figure_signals(
 
 
 def grid_of(
-    n_rows: int, n_columns: int, row_in: float, title: str, **shared: Any
+    n_rows: int,
+    n_columns: int,
+    title: str,
+    *,
+    row_in: float,
+    gaps_in: tuple[float, float],
+    bottom_in: float = 0.8,
+    **shared: Any,
 ) -> tuple[Figure, NDArray[Any]]:
+    """A figure of panels `row_in` high, with (vertical, horizontal) gaps, all in inches.
+
+    Fixed margins: matplotlib's own search for them takes as long as the drawing.
+    """
+    left, right, top, bottom = 0.75, 0.15, 0.6, bottom_in
+    height = n_rows * (row_in + gaps_in[0]) - gaps_in[0] + top + bottom
+    width = (_WIDTH_IN - left - right + gaps_in[1]) / n_columns - gaps_in[1]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(_WIDTH_IN, row_in * n_rows + 0.9), layout="constrained")
+        figure = Figure(figsize=(_WIDTH_IN, height))
         axes = figure.subplots(n_rows, n_columns, squeeze=False, **shared)
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
+        figure.subplots_adjust(
+            left / _WIDTH_IN, bottom / height, 1 - right / _WIDTH_IN, 1 - top / height,
+            gaps_in[1] / width, gaps_in[0] / row_in,
+        )  # fmt: skip
+        figure.suptitle(title, fontsize=10, x=0.01, y=1 - 0.1 / height, ha="left", parse_math=False)
     return figure, axes
 
 
@@ -126,7 +144,9 @@ def name_row(axes: Axes, task: str) -> None:
 def draw_spectra(views: Sequence[TaskView], channel: int = 0) -> Figure:
     """Figure 1 from views already made; see `figure_spectra`."""
     title = f"Spectra by task ({channel_of(views, channel)})"
-    figure, grid = grid_of(len(views), 2, 1.75, title, sharex=True, sharey="row")
+    figure, grid = grid_of(
+        len(views), 2, title, row_in=1.4, gaps_in=(0.4, 0.3), sharex=True, sharey="row"
+    )
     top_hz = min(500.0, views[0].fs / 2)
     with mpl.rc_context(STYLE):
         for view, (left, right) in zip(views, grid, strict=True):
@@ -139,7 +159,7 @@ def draw_spectra(views: Sequence[TaskView], channel: int = 0) -> Figure:
         for axes in grid[-1]:
             axes.set_xlabel("Frequency (Hz)")
         handles = legend_of(grid)
-        figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(*handles, loc="lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -203,7 +223,9 @@ def draw_signals(
 ) -> Figure:
     """Figure 2 from views already made; see `figure_signals`."""
     title = f"Signals by task ({channel_of(views, channel)}): the segment of median amplitude"
-    figure, grid = grid_of(len(views), 2, 1.45, title, sharex=True, sharey="row")
+    figure, grid = grid_of(
+        len(views), 2, title, row_in=1.1, gaps_in=(0.4, 0.3), sharex=True, sharey="row"
+    )
     with mpl.rc_context(STYLE):
         for view, pair in zip(views, grid, strict=True):
             sides = (("Real", view.real, REAL), ("Synthetic", view.synthetic, SYNTHETIC))
@@ -333,7 +355,7 @@ def inline_svg(svg: bytes, label: str) -> str:
     text = svg.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' id="[A-Za-z0-9]+_[0-9]+"', "", text)
+    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text)
     text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="([^"]*)"', head)

@@ -246,7 +246,7 @@ def draw_envelopes(
 ) -> Figure:
     """Envelopes (100 ms) of the segments of Figure 2, and how much of each rate envelopes hold."""
     title = f"Envelopes and their rhythm ({channel_of(views, channel)})"
-    figure, grid = grid_of(len(views), 2, 1.45, title, sharex="col")
+    figure, grid = grid_of(len(views), 2, title, row_in=1.1, gaps_in=(0.4, 0.8), sharex="col")
     with mpl.rc_context(STYLE):
         for view, (left, right) in zip(views, grid, strict=True):
             drawn = []
@@ -273,13 +273,16 @@ def draw_envelopes(
         grid[0][1].set_title("rhythm, mean of all segments", fontsize=9, loc="right")
         grid[-1][0].set_xlabel("Time (s)")
         grid[-1][1].set_xlabel("Rate of the envelope (Hz)")
-        figure.legend(*legend_of(grid), loc="outside lower center", ncols=2, frameon=False)
+        figure.legend(*legend_of(grid), loc="lower center", ncols=2, frameon=False)
     return figure
 
 
 def draw_features(views: Sequence[TaskView], n_worst: int = 3) -> Figure:
     """The features of each task that differ most, as distributions of real and synthetic."""
-    figure, grid = grid_of(len(views), n_worst, 1.75, "The features that differ most, by task")
+    figure, grid = grid_of(
+        len(views), n_worst, "The features that differ most, by task",
+        row_in=1.25, gaps_in=(0.85, 0.65), bottom_in=1.0,
+    )  # fmt: skip
     with mpl.rc_context(STYLE):
         for view, row in zip(views, grid, strict=True):
             worst = worst_features(view, n_worst)
@@ -290,7 +293,7 @@ def draw_features(views: Sequence[TaskView], n_worst: int = 3) -> Figure:
             name_row(row[0], view.task)
             for axes, (name, channel, distance) in zip(row, worst, strict=False):
                 _distribution(view, axes, name, channel, distance)
-        figure.legend(*legend_of(grid), loc="outside lower center", ncols=2, frameon=False)
+        figure.legend(*legend_of(grid), loc="lower center", ncols=2, frameon=False)
     return figure
 
 
