@@ -85,9 +85,7 @@ class SpectrogramCodec(nn.Module):
         wanted = -(-wanted // _BINS_MULTIPLE) * _BINS_MULTIPLE
         self.n_bins = min(self.n_fft // 2, wanted)
         self.n_bands = min(n_bands, self.n_bins)
-        self.register_buffer(
-            "window", torch.hann_window(self.n_fft).sqrt(), persistent=False
-        )
+        self.register_buffer("window", torch.hann_window(self.n_fft).sqrt(), persistent=False)
         to_bands, to_bins = _band_matrices(self.n_bins, max(1, self.n_bands))
         self.register_buffer("to_bands", to_bands, persistent=False)
         self.register_buffer("to_bins", to_bins, persistent=False)
@@ -114,7 +112,8 @@ class SpectrogramCodec(nn.Module):
             signals, (self.hop_length, total - self.hop_length - signals.shape[-1])
         )
         frames = padded.unfold(-1, self.n_fft, self.hop_length) * self.window
-        return torch.fft.rfft(frames).transpose(-1, -2)[..., : self.n_bins, :]
+        spectrum: Tensor = torch.fft.rfft(frames).transpose(-1, -2)
+        return spectrum[..., : self.n_bins, :]
 
     def istft(self, spectrum: Tensor, n_times: int | None = None) -> Tensor:
         """Complex (B, C, F, N) → (B, C, T); the inverse of `stft` on signals within its bins."""
@@ -208,10 +207,9 @@ class SpectrogramCodec(nn.Module):
         self.bin_rms.copy_(_rms(self.stft(shape).abs() for shape in shapes()))
         if self.n_bands == 0:
             return
-        maps = [self.log_envelope(self.whiten(shape)).double() for shape in _limited(shapes())]
-        joined = torch.cat(maps)
-        self.envelope_mean.copy_(joined.mean((0, 3))[..., None])
-        self.envelope_std.copy_(joined.std((0, 3))[..., None].clamp_min(1e-3))
+        mean, std = _moments(self.log_envelope(self.whiten(shape)) for shape in shapes())
+        self.envelope_mean.copy_(mean)
+        self.envelope_std.copy_(std)
 
         def carriers() -> Any:
             for shape in shapes():
@@ -230,13 +228,16 @@ def _rms(magnitudes: Any) -> Tensor:
     return (total / count).sqrt().clamp_min(1e-6)[..., None].float()
 
 
-def _limited(shapes: Any, most: int = 4096) -> Any:
-    seen = 0
-    for shape in shapes:
-        yield shape
-        seen += len(shape)
-        if seen >= most:
-            return
+def _moments(maps: Any) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over segments and frames: (C, K, 1) each."""
+    total, squares, count = torch.zeros(()), torch.zeros(()), 0
+    for block in maps:
+        total = total + block.double().sum((0, 3))
+        squares = squares + block.double().square().sum((0, 3))
+        count += block.shape[0] * block.shape[3]
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
+    return mean[..., None].float(), std[..., None].float()
 
 
 def _to_planes(spectrum: Tensor) -> Tensor:

@@ -58,17 +58,18 @@ class Denoiser(nn.Module):
         residual, gain = self.network(
             c_in * x, sigma.log() / 4, condition.task_id, condition.effort, condition.extra
         )
-        return c_skip * x + c_out * (residual.float() + gain.float() * (c_in * x))
+        out: Tensor = c_skip * x + c_out * (residual.float() + gain.float() * (c_in * x))
+        return out
 
     def guided(
         self, x: Tensor, sigma: Tensor, condition: Condition, guidance_scale: float = 1.0
     ) -> Tensor:
         """`forward`, pushed away from the null task where `guidance_scale` is above 1."""
-        denoised = self(x, sigma, condition)
+        denoised = self.forward(x, sigma, condition)
         if guidance_scale == 1.0:
-            return denoised  # type: ignore[no-any-return]
-        plain = self(x, sigma, condition.unconditional(self.network.n_tasks))
-        return plain + guidance_scale * (denoised - plain)  # type: ignore[no-any-return]
+            return denoised
+        plain = self.forward(x, sigma, condition.unconditional(self.network.n_tasks))
+        return plain + guidance_scale * (denoised - plain)
 
 
 def draw_sigma(

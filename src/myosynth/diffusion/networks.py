@@ -55,7 +55,8 @@ class _Attention(nn.Module):
             for part in self.qkv(flat).chunk(3, dim=-1)
         )
         mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        return x + self.out(mixed.reshape(batch, -1, width)).transpose(1, 2).reshape(x.shape)
+        change: Tensor = self.out(mixed.reshape(batch, -1, width)).transpose(1, 2)
+        return x + change.reshape(x.shape)
 
 
 class ResidualUNet(nn.Module):

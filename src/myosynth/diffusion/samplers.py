@@ -36,7 +36,7 @@ def heun(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
 
 
 def _diffusers(scheduler_name: str) -> Callable[[Denoise, Tensor, int], Tensor]:
-    def sample(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
+    def run(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
         import diffusers  # 3 s to import, so only where it is used
 
         scheduler = getattr(diffusers, scheduler_name)(
@@ -50,9 +50,10 @@ def _diffusers(scheduler_name: str) -> Callable[[Denoise, Tensor, int], Tensor]:
             # the scheduler applies the preconditioning itself: hand it the network's raw output
             c_skip, c_out = 1 / (sigma**2 + 1), sigma / math.sqrt(sigma**2 + 1)
             x = scheduler.step((denoised - c_skip * x) / c_out, t, x).prev_sample
-        return x
+        sample: Tensor = x
+        return sample
 
-    return sample
+    return run
 
 
 SAMPLERS: dict[str, Callable[[Denoise, Tensor, int], Tensor]] = {

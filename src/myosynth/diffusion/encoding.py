@@ -1,0 +1,55 @@
+"""From rows of a segment set to the tensors that a stage learns from."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from myosynth.diffusion.codec import SpectrogramCodec
+from myosynth.diffusion.model import Model
+from myosynth.recordings import SegmentSet
+
+__all__ = ["SegmentEncoder", "column_values", "split_gain"]
+
+
+def split_gain(signals: NDArray[Any]) -> tuple[Tensor, NDArray[np.float64]]:
+    """Unit-RMS shapes (B, C, T) and efforts (B, C) in ln V; see `SpectrogramCodec.split_gain`."""
+    shape, effort = SpectrogramCodec.split_gain(
+        torch.from_numpy(np.asarray(signals, dtype=np.float32))
+    )
+    return shape, effort.double().numpy()
+
+
+def column_values(segments: SegmentSet, name: str) -> NDArray[Any]:
+    """A column by which a model may be conditioned: the subject, the session or a further one."""
+    values: NDArray[Any] = (
+        getattr(segments, name) if name in ("subject", "session") else segments.columns[name]
+    )
+    return values
+
+
+class SegmentEncoder:
+    """Rows → (clean, envelope map, task_id, features), on the CPU.
+
+    `clean` is what the stage learns to draw: (B, P, F, N). For the first stage of two, and for a
+    single one, the envelope map is empty: (B, C, 0, N).
+    """
+
+    def __init__(self, segments: SegmentSet, model: Model, stage: str, device: torch.device):
+        self._segments, self._model, self._stage, self._device = segments, model, stage, device
+        self._ids = {task: i for i, task in enumerate(model.conditions.tasks)}
+
+    def __call__(self, rows: NDArray[np.intp]) -> tuple[Tensor, ...]:
+        conditions = self._model.conditions
+        shape, effort = split_gain(self._segments.read(rows))
+        envelope, planes = self._model.codec.encode(shape.to(self._device))
+        values = {name: column_values(self._segments, name)[rows] for name in conditions.columns}
+        features = conditions.features(effort, values, strict=False)
+        null = len(self._ids)
+        tasks = self._segments.task[rows].tolist()
+        task_id = torch.tensor([self._ids.get(task, null) for task in tasks])
+        first = self._stage == "envelope"
+        clean, known = (envelope, envelope[:, :, :0]) if first else (planes, envelope)
+        return clean.cpu(), known.cpu(), task_id, torch.from_numpy(features)

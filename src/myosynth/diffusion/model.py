@@ -1,0 +1,214 @@
+"""The whole of what is learned, as one module, and its files: config.json + model.safetensors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from myosynth.diffusion.codec import SpectrogramCodec
+from myosynth.diffusion.conditions import Conditions
+from myosynth.diffusion.denoiser import Denoiser
+from myosynth.diffusion.networks import ResidualUNet
+from myosynth.diffusion.settings import TrainingSettings
+from myosynth.errors import CheckpointError, FormatError
+from myosynth.storage import atomic_directory, read_json, write_json
+
+__all__ = ["Description", "Model", "load_model", "save_model"]
+
+SCHEMA = "myosynth-model/1"
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the segments were that a model learned from.
+
+    Parameters
+    ----------
+    fs : float
+        Sampling rate, Hz.
+    n_times : int
+        Samples of one segment.
+    channel_names, muscles : tuple of str
+        By channel.
+    band_hz : (float, float)
+        Pass band of the recordings.
+    facts : mapping
+        JSON-able: the split, counts, filters.
+    """
+
+    fs: float
+    n_times: int
+    channel_names: tuple[str, ...]
+    muscles: tuple[str, ...]
+    band_hz: tuple[float, float]
+    facts: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "fs": self.fs,
+            "n_times": self.n_times,
+            "channel_names": list(self.channel_names),
+            "muscles": list(self.muscles),
+            "band_hz": list(self.band_hz),
+            "facts": dict(self.facts),
+        }
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> "Description":
+        low, high = content["band_hz"]
+        return Description(
+            float(content["fs"]),
+            int(content["n_times"]),
+            tuple(content["channel_names"]),
+            tuple(content["muscles"]),
+            (float(low), float(high)),
+            dict(content["facts"]),
+        )
+
+
+class Model(nn.Module):
+    """Codec and denoisers: ``stages["envelope"]`` (unless one stage) and ``stages["planes"]``."""
+
+    def __init__(
+        self, description: Description, settings: TrainingSettings, conditions: Conditions
+    ) -> None:
+        super().__init__()
+        self.description, self.settings, self.conditions = description, settings, conditions
+        n_channels = len(description.channel_names)
+        two = settings.stages == "coarse_to_fine"
+        self.codec = SpectrogramCodec(
+            fs=description.fs,
+            n_channels=n_channels,
+            n_times=description.n_times,
+            band_hz=description.band_hz,
+            n_bands=settings.n_bands if two else 0,
+            frame_smoothing=settings.frame_smoothing,
+        )
+        shared: dict[str, Any] = {
+            "n_tasks": len(conditions.tasks),
+            "n_efforts": conditions.n_features,
+        }
+        self.stages = nn.ModuleDict()
+        if two:
+            envelope = ResidualUNet(
+                in_planes=n_channels,
+                n_bins=self.codec.n_bands,
+                n_extra=0,
+                width=settings.envelope_width,
+                n_parts=1,
+                **shared,
+            )
+            self.stages["envelope"] = Denoiser(envelope)
+        planes = ResidualUNet(
+            in_planes=2 * n_channels,
+            n_bins=self.codec.n_bins,
+            n_extra=n_channels * self.codec.n_bands,
+            backbone=settings.backbone,
+            width=settings.width,
+            **shared,
+        )
+        self.stages["planes"] = Denoiser(planes)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.stages.parameters())
+
+    def stage(self, name: str) -> Denoiser:
+        denoiser = self.stages[name]
+        assert isinstance(denoiser, Denoiser)
+        return denoiser
+
+    def shape_of(self, stage: str, n_frames: int) -> tuple[int, int, int]:
+        """(P, F, N) of a stage's planes."""
+        network = self.stage(stage).network
+        return network.in_planes, network.n_bins, n_frames
+
+    def config(self) -> dict[str, Any]:
+        """JSON-able: all that `load_model` needs beside the weights."""
+        return {
+            "schema": SCHEMA,
+            "description": self.description.to_dict(),
+            "settings": self.settings.to_dict(),
+            "conditions": self.conditions.to_dict(),
+            "n_parameters": self.n_parameters,
+        }
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any]) -> "Model":
+        """An untrained model of the same make."""
+        return Model(
+            Description.from_dict(config["description"]),
+            TrainingSettings.from_dict(config["settings"]),
+            Conditions.from_dict(config["conditions"]),
+        )
+
+
+def flat_extra(envelope: Tensor) -> Tensor | None:
+    """Envelope map (B, C, K, N) → condition by frame (B, C·K, N); None where it is empty."""
+    return envelope.flatten(1, 2) if envelope.shape[2] else None
+
+
+def save_model(
+    model: Model,
+    path: str | Path,
+    *,
+    training: Sequence[Mapping[str, Any]] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a model folder, whole or not at all."""
+    with atomic_directory(path, overwrite=overwrite) as folder:
+        write_json(folder / _CONFIG, model.config())
+        state = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+        save_file(state, folder / _WEIGHTS)
+        if training is not None:
+            write_json(folder / "training.json", {"log": [dict(row) for row in training]})
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model folder.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; name a folder made with: myosynth train")
+    for name in (_CONFIG, _WEIGHTS):
+        if not (path / name).is_file():
+            raise CheckpointError(
+                f"{path} lacks {name}, so it is not a whole model; "
+                "restore the file, or train again with: myosynth train"
+            )
+    try:
+        config = read_json(path / _CONFIG)
+    except FormatError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(config, Mapping) or config.get("schema") != SCHEMA:
+        said = config.get("schema") if isinstance(config, Mapping) else type(config).__name__
+        raise CheckpointError(f"{path / _CONFIG} has the schema {said!r}, not {SCHEMA!r}")
+    try:
+        model = Model.from_config(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path / _CONFIG} is damaged ({type(error).__name__}: {error}); restore it or train "
+            "again"
+        ) from error
+    try:
+        model.load_state_dict(load_file(path / _WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path / _WEIGHTS} is damaged or belongs to another config.json ({first}); restore "
+            "it or train again"
+        ) from error
+    if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
+        raise CheckpointError(f"{path / _WEIGHTS} holds NaN; restore it or train again")
+    return model.eval()

@@ -1,0 +1,148 @@
+"""How a model is built and trained: plain values, checked once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from myosynth.diffusion.networks import BACKBONES
+from myosynth.errors import ConfigError
+
+__all__ = ["TrainingSettings"]
+
+STAGES = ("coarse_to_fine", "one")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of `train`; the defaults are what the ablation table recommends.
+
+    Parameters
+    ----------
+    stages : {"coarse_to_fine", "one"}
+        Envelope map first, then the planes given it; or the planes at once.
+    backbone : {"unet1d", "unet2d"}
+        Of the planes' network.
+    width, envelope_width : int
+        Channels of the finest level of either network, multiples of 32.
+    n_bands : int
+        Bands of the envelope map.
+    frame_smoothing : tuple of float
+        Kernel over frames of the envelope map; an odd number of weights that sum to 1.
+    envelope_share : float
+        Share of the budget for the first stage, in (0, 1).
+    batch_size : int
+        Segments per step.
+    learning_rate, weight_decay : float
+        Of AdamW; the rate warms up and then falls to zero along a half cosine.
+    temporal_weight : float
+        Weight of the temporal loss beside the spectral one; 0 leaves it out.
+    envelope_noise : float
+        Standard deviation of the noise on the standardised envelope map that the second stage
+        sees in training, so that it forgives what the first stage gets slightly wrong.
+    task_dropout, condition_dropout : float
+        Share of the segments trained with the null task, or with a condition missing.
+    p_mean, p_std : float
+        Of the log-normal noise levels.
+    ema_length : float
+        Length of the weights' running average as a share of the training so far.
+    conditions : tuple of str
+        Further columns to condition on (text or number; may have missing values).
+    precision : {"auto", "float32", "bfloat16"}
+        auto: bfloat16 where the processor multiplies it natively.
+    threads : int, optional
+        Threads of torch; all cores but at most 8 by default.
+    device : str
+        ``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    stages: str = "coarse_to_fine"
+    backbone: str = "unet2d"
+    width: int = 64
+    envelope_width: int = 96
+    n_bands: int = 8
+    frame_smoothing: tuple[float, ...] = (0.25, 0.5, 0.25)
+    envelope_share: float = 0.4
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    temporal_weight: float = 0.1
+    envelope_noise: float = 0.1
+    task_dropout: float = 0.1
+    condition_dropout: float = 0.2
+    p_mean: float = -0.4
+    p_std: float = 1.2
+    ema_length: float = 0.1
+    conditions: tuple[str, ...] = ()
+    precision: str = "auto"
+    threads: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("stages", STAGES),
+            ("backbone", tuple(BACKBONES)),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}"
+                )
+        for name in ("width", "envelope_width"):
+            if getattr(self, name) < 32 or getattr(self, name) % 32:
+                raise ConfigError(f"{name} must be a multiple of 32, not {getattr(self, name)}")
+        for name, low, high in (
+            ("envelope_share", 0.01, 0.99),
+            ("learning_rate", 1e-7, 1.0),
+            ("weight_decay", 0.0, 1.0),
+            ("temporal_weight", 0.0, 1e3),
+            ("envelope_noise", 0.0, 10.0),
+            ("task_dropout", 0.0, 0.99),
+            ("condition_dropout", 0.0, 0.99),
+            ("p_mean", -10.0, 10.0),
+            ("p_std", 0.01, 10.0),
+            ("ema_length", 0.001, 0.5),
+            ("batch_size", 1, 65536),
+            ("n_bands", 2, 256),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(
+                    f"{name} must lie within {low:g} to {high:g}, not {getattr(self, name)}"
+                )
+        kernel = self.frame_smoothing
+        if len(kernel) % 2 == 0 or abs(sum(kernel) - 1) > 1e-6:
+            raise ConfigError(
+                f"frame_smoothing must be an odd number of weights that sum to 1, not {kernel}"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads must be 1 or more, not {self.threads}")
+
+    @property
+    def n_threads(self) -> int:
+        """Threads of torch that are used."""
+        return self.threads or min(8, os.cpu_count() or 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        content = asdict(self)
+        content["frame_smoothing"] = list(self.frame_smoothing)
+        content["conditions"] = list(self.conditions)
+        return content
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> "TrainingSettings":
+        """The inverse of `to_dict`; an unknown key raises `ConfigError`."""
+        known = {field.name for field in fields(TrainingSettings)}
+        unknown = sorted(set(content) - known)
+        if unknown:
+            raise ConfigError(f"unknown training setting {unknown[0]!r}")
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in content.items()
+        }
+        return TrainingSettings(**values)

@@ -1,0 +1,298 @@
+"""The loop over steps of one denoiser."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from myosynth.diffusion.denoiser import Condition, draw_sigma, spectral_loss
+from myosynth.diffusion.encoding import SegmentEncoder
+from myosynth.diffusion.model import Model, flat_extra
+from myosynth.diffusion.pool import SegmentPool
+from myosynth.diffusion.progress import TrainingState
+from myosynth.recordings import SegmentSet
+
+__all__ = ["Stage"]
+
+_VALIDATION_SEGMENTS = 128
+_VALIDATION_SIGMAS = (0.1, 0.3, 0.7, 1.5, 4.0)
+_N_VALIDATIONS = 8
+_SAVE_EVERY_S = 60.0
+_WARM_UP = 0.05
+_CLIP_NORM = 1.0
+
+Losses = dict[str, float]
+
+
+class Stage:
+    """Trains ``model.stages[name]`` on rows of a set, from where `state` stands.
+
+    Parameters
+    ----------
+    model : Model
+        With a fitted codec; only the named denoiser is changed.
+    name : str
+        ``envelope`` or ``planes``.
+    segments, rows : SegmentSet, array of int
+        Training rows, ascending.
+    seed : int
+        Of batches and noise.
+    state : TrainingState
+        Fresh, or what an interrupted stage left.
+    device, bf16 : device, bool
+        Where to compute, and whether in bfloat16.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        name: str,
+        segments: SegmentSet,
+        rows: NDArray[np.intp],
+        *,
+        seed: int,
+        state: TrainingState,
+        device: torch.device,
+        bf16: bool,
+    ) -> None:
+        self.model, self.name, self.state = model, name, state
+        self.settings, self.denoiser = model.settings, model.stage(name)
+        self.device, self.bf16 = device, bf16
+        number = list(model.stages).index(name)
+        self.rng = np.random.default_rng([seed, 2 + number])
+        self.generator = torch.Generator().manual_seed(1000 * seed + number)
+        self.parameters = list(self.denoiser.network.parameters())
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=self.settings.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=self.settings.weight_decay,
+        )
+        self.exponent = _average_exponent(self.settings.ema_length)
+        if state.step:
+            self._restore()
+        encode = SegmentEncoder(segments, model, name, device)
+        self.pool = SegmentPool(rows, encode, self.rng, held=state.held if state.step else None)
+        validation = _validation_rows(segments)
+        self.validation = encode(validation) if len(validation) else None
+
+    def run(
+        self,
+        used: Callable[[], float],
+        on_step: Callable[[float, Losses], None],
+        save: Callable[[], None],
+    ) -> None:
+        """Step until the budget is used up; leaves the best averaged weights in the model.
+
+        Parameters
+        ----------
+        used : callable
+            The share of the budget that is used up.
+        on_step : callable
+            Called with that share and the losses; may raise KeyboardInterrupt.
+        save : callable
+            Called after `pack` when the state is to be kept: now and then, and when interrupted.
+        """
+        with _deferred_interrupt() as interrupted:
+            last_save = time.monotonic()
+            while (share := used()) < 1.0:
+                losses = self._step(share)
+                self.state.step += 1
+                share = min(1.0, used())
+                if self._due(share):
+                    losses["validation"] = self._validate()
+                try:
+                    on_step(share, losses)
+                    if interrupted.is_set():
+                        raise KeyboardInterrupt
+                except KeyboardInterrupt:
+                    self.pack()
+                    save()
+                    raise
+                if time.monotonic() - last_save > _SAVE_EVERY_S:
+                    self.pack()
+                    save()
+                    last_save = time.monotonic()
+        if self.state.step:
+            self._validate()
+            self._set(self.state.best)
+
+    def pack(self) -> None:
+        """Bring the state up to date, so that it can be saved."""
+        state = self.state
+        state.average = [tensor.cpu() for tensor in self.average]
+        state.optimizer = self.optimizer.state_dict()
+        state.torch_rng = self.generator.get_state()
+        state.numpy_rng = dict(self.rng.bit_generator.state)
+        state.held = self.pool.held
+
+    def _restore(self) -> None:
+        state = self.state
+        self.average = [tensor.clone().to(self.device) for tensor in state.average]
+        self.optimizer.load_state_dict(state.optimizer)
+        self.generator.set_state(state.torch_rng)
+        self.rng.bit_generator.state = state.numpy_rng
+
+    # -- one step
+
+    def _step(self, share: float) -> Losses:
+        settings = self.settings
+        clean, envelope, task_id, features = self.pool.batch(settings.batch_size)
+        task_id, features = self._dropped(task_id, features)
+        known = envelope + settings.envelope_noise * self._normal(envelope.shape)
+        condition = self._condition(known, task_id, features)
+        sigma = draw_sigma(len(clean), self.generator, p_mean=settings.p_mean, p_std=settings.p_std)
+        noise = self._normal(clean.shape)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(share)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            spectral, temporal = spectral_loss(
+                self.denoiser,
+                clean.to(self.device),
+                condition,
+                sigma.to(self.device),
+                noise.to(self.device),
+                self._to_signals(envelope.to(self.device)),
+            )
+        loss = spectral.mean() + settings.temporal_weight * temporal.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP_NORM)
+        self.optimizer.step()
+        self._update_average()
+        means = spectral.detach().mean(), temporal.detach().mean()
+        return {"spectral": float(means[0]), "temporal": float(means[1])}
+
+    def _condition(self, envelope: Tensor, task_id: Tensor, features: Tensor) -> Condition:
+        extra = flat_extra(envelope.to(self.device))
+        return Condition(task_id.to(self.device), features.to(self.device), extra)
+
+    def _dropped(self, task_id: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Null task, and missing conditions, for the chosen shares of the batch."""
+        n = len(task_id)
+        drop = torch.rand(n, generator=self.generator) < self.settings.task_dropout
+        task_id = torch.where(drop, len(self.model.conditions.tasks), task_id)
+        for where in self.model.conditions.slices():
+            keep = torch.rand(n, generator=self.generator) >= self.settings.condition_dropout
+            features[:, where] *= keep[:, None]
+        return task_id, features
+
+    def _normal(self, shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
+
+    def _to_signals(self, envelope: Tensor) -> Callable[[Tensor], Tensor] | None:
+        if self.name == "envelope" or self.settings.temporal_weight == 0:
+            return None
+
+        def signals(error: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, enabled=False):
+                return self.model.codec.decode(envelope, error)  # linear in the planes
+
+        return signals
+
+    def _update_average(self) -> None:
+        """Power-function average: its length grows with training, so that early weights fade.
+
+        Source: Karras et al. 2024 (arXiv 2312.02696), eq. 1.
+        """
+        beta = (1 - 1 / (self.state.step + 1)) ** (1 + self.exponent)
+        with torch.no_grad():
+            for average, parameter in zip(self.average, self.parameters, strict=True):
+                average.lerp_(parameter, 1 - beta)
+
+    # -- validation
+
+    def _due(self, share: float) -> bool:
+        due = int(share * _N_VALIDATIONS)
+        if due <= self.state.n_validations:
+            return False
+        self.state.n_validations = due
+        return True
+
+    def _validate(self) -> float:
+        """Loss of the averaged weights on validation subjects, at fixed noise; keeps the best."""
+        kept = [parameter.detach().clone() for parameter in self.parameters]
+        self._set(self.average)
+        loss = self._validation_loss()
+        self._set(kept)
+        if loss <= self.state.best_loss:
+            self.state.best_loss = loss
+            self.state.best = [tensor.clone() for tensor in self.average]
+        return loss
+
+    def _validation_loss(self) -> float:
+        if self.validation is None:
+            return -float(self.state.step)  # nobody to choose by: the last weights count
+        clean, envelope, task_id, features = self.validation
+        condition = self._condition(envelope, task_id, features)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
+        losses = []
+        for sigma in _VALIDATION_SIGMAS:
+            level = torch.full((len(clean),), sigma, device=self.device)
+            with torch.inference_mode():
+                loss, _ = spectral_loss(
+                    self.denoiser, clean.to(self.device), condition, level, noise.to(self.device)
+                )
+            losses.append(float(loss.mean()))
+        return sum(losses) / len(losses)
+
+    def _set(self, values: list[Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, values, strict=True):
+                parameter.copy_(value)
+
+
+def _validation_rows(segments: SegmentSet) -> NDArray[np.intp]:
+    """Segments of validation subjects; of the holdout where there are none."""
+    rows = np.flatnonzero(segments.split == "validation")
+    if not len(rows):
+        rows = np.flatnonzero(segments.split == "holdout")
+    return np.sort(np.random.default_rng(7).permutation(rows)[:_VALIDATION_SEGMENTS])
+
+
+def _schedule(share: float) -> float:
+    """Learning rate as a share of its peak: a short rise, then half a cosine to zero."""
+    return min(1.0, (share + 1e-3) / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def _average_exponent(length: float) -> float:
+    """γ of the power-function average of relative width `length`.
+
+    Source: Karras et al. 2024 (arXiv 2312.02696), the width σ_rel as a function of γ, inverted by
+    bisection.
+    """
+    low, high = 0.0, 1e4
+    for _ in range(80):
+        middle = (low + high) / 2
+        width = math.sqrt((middle + 1) / ((middle + 2) ** 2 * (middle + 3)))
+        low, high = (middle, high) if width > length else (low, middle)
+    return low
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into a flag, so that a step is never cut in two; a second one interrupts."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        flag.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,429 @@
+"""`Synthesizer`: a trained model that makes segments."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from myosynth.diffusion.codec import SpectrogramCodec
+from myosynth.diffusion.conditions import overall_effort
+from myosynth.diffusion.denoiser import Condition, spectral_loss
+from myosynth.diffusion.model import Model, flat_extra, load_model, save_model
+from myosynth.diffusion.samplers import draw
+from myosynth.diffusion.windows import windowed
+from myosynth.errors import InputError
+from myosynth.recordings import FloatArray, SegmentSet
+
+__all__ = ["DEFAULT_SAMPLER", "DEFAULT_STEPS", "Synthesizer"]
+
+DEFAULT_SAMPLER = "heun"
+DEFAULT_STEPS = 12
+_BATCH = 32  # fits the cache; larger batches are no faster on a CPU
+_LOSS_SIGMAS = (0.1, 0.3, 1.0)
+
+
+class Synthesizer:
+    """Draws synthetic segments from a trained model.
+
+    Parameters
+    ----------
+    model : Model
+        As `load_model` gives it.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model.eval()
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "Synthesizer":
+        """Read a model folder.
+
+        Raises
+        ------
+        CheckpointError
+            If a file is missing or damaged.
+        """
+        return cls(load_model(path))
+
+    def save_pretrained(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write a model folder: config.json and model.safetensors, whole or not at all."""
+        save_model(self._model, path, overwrite=overwrite)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks it knows."""
+        return self._model.conditions.tasks
+
+    @property
+    def fs(self) -> float:
+        """Sampling rate, Hz."""
+        return self._model.description.fs
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        return self._model.description.channel_names
+
+    @property
+    def muscles(self) -> tuple[str, ...]:
+        return self._model.description.muscles
+
+    @property
+    def n_times(self) -> int:
+        """Samples of one segment of the length it was trained on."""
+        return self._model.description.n_times
+
+    @property
+    def seconds(self) -> float:
+        """Length of the segments it was trained on, s."""
+        return self.n_times / self.fs
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What its config.json holds."""
+        return self._model.config()
+
+    def effort_range(self, task: str) -> tuple[float, float]:
+        """Smallest and largest effort (ln V, over all channels) of a task seen in training."""
+        self._model.conditions.task_id(task)
+        density = self._model.conditions.efforts[task]
+        return density.low, density.high
+
+    def sample(
+        self,
+        task: str | None = None,
+        n_segments: int = 1,
+        *,
+        effort: float | Sequence[float] | None = None,
+        seconds: float | None = None,
+        seed: int = 0,
+        guidance_scale: float = 1.0,
+        sampler: str | None = None,
+        n_steps: int | None = None,
+        batch_size: int | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        allow_extrapolation: bool = False,
+        threads: int | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> SegmentSet:
+        """Draw segments of one task.
+
+        Parameters
+        ----------
+        task : str, optional
+            One of `tasks`; None draws from the null task, which is all tasks mixed.
+        n_segments : int
+            How many, ≥ 1.
+        effort : float or sequence of float, optional
+            Natural logarithm of the RMS over all channels (RMS in volts), for all segments or for
+            each; drawn from the density of the task where not given.
+        seconds : float, optional
+            Length; longer than in training is drawn without a seam, shorter is cut from a segment.
+        seed : int
+            Same seed, same bytes; segment i does not depend on `n_segments`.
+        guidance_scale : float
+            1 = plain conditional; above 1 the task is exaggerated and variety narrows.
+        sampler : str, optional
+            A name in `SAMPLERS`.
+        n_steps : int, optional
+            Steps of the sampler.
+        batch_size : int, optional
+            Segments denoised together; changes the last bits of the result at most.
+        conditions : mapping, optional
+            Values of further columns that the model was trained with; others count as missing.
+        allow_extrapolation : bool
+            Permit an effort outside the range of the task that was seen in training.
+        threads : int, optional
+            Threads of torch; all cores but at most 8 by default.
+        on_progress : callable, optional
+            Called with the share done, 0–1.
+
+        Returns
+        -------
+        SegmentSet
+            In volts; column ``effort`` holds the log RMS asked for.
+
+        Raises
+        ------
+        InputError
+            If the task, a condition or a number is not what the model takes.
+        """
+        n_times = self._check(n_segments, seconds, guidance_scale, batch_size, seed)
+        task_id = self._model.conditions.task_id(task)
+        efforts = self._efforts(task, n_segments, effort, seed, allow_extrapolation)
+        features = self._features(efforts, conditions or {})
+        batch = batch_size or _BATCH
+        parts: list[FloatArray] = []
+        draws = _Draws(
+            self._model,
+            sampler or DEFAULT_SAMPLER,
+            n_steps or DEFAULT_STEPS,
+            guidance_scale,
+            n_times,
+            seed,
+        )
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads or min(8, os.cpu_count() or 1))
+        try:
+            for start in range(0, n_segments, batch):
+                index = np.arange(start, start + batch)
+                rows = np.minimum(index, n_segments - 1)
+                # a last batch is filled up, or its size would change the bits of its segments
+                made = draws.batch(index, task_id, features[rows], efforts[rows])
+                parts.append(made[: n_segments - start])
+                if on_progress is not None:
+                    on_progress(min(1.0, (start + batch) / n_segments))
+        finally:
+            torch.set_num_threads(before)
+        columns: dict[str, Any] = {"effort": overall_effort(efforts)}
+        for name, value in (conditions or {}).items():
+            columns[name] = np.full(n_segments, value)
+        return SegmentSet(
+            np.concatenate(parts),
+            self.fs,
+            task or "",
+            channel_names=self.channel_names,
+            muscles=self.muscles,
+            columns=columns,
+            metadata={"synthetic": True, "seed": seed, "model": self._facts()},
+        )
+
+    def round_trip(self, signals: FloatArray) -> FloatArray:
+        """Segments (n, n_channels, n_times) in volts through the representation and back.
+
+        No network is involved: it shows what the representation alone costs.
+        """
+        codec = self._model.codec
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(signals), 64):
+                block = torch.from_numpy(np.asarray(signals[start : start + 64], np.float32))
+                shape, effort = codec.split_gain(block)
+                envelope, planes = codec.encode(shape)
+                back = codec.join_gain(codec.decode(envelope, planes, block.shape[-1]), effort)
+                parts.append(back.numpy())
+        return np.concatenate(parts)
+
+    def loss(
+        self,
+        signals: FloatArray,
+        task: Sequence[str],
+        *,
+        sigmas: Sequence[float] = _LOSS_SIGMAS,
+        n_noise: int = 4,
+        seed: int = 0,
+    ) -> NDArray[np.float64]:
+        """Denoising loss of segments at fixed noise: what an attacker with the model can look at.
+
+        Parameters
+        ----------
+        signals : array, (n, n_channels, n_times)
+            In volts.
+        task : sequence of str, (n,)
+            Known tasks.
+        sigmas : sequence of float
+            Noise levels.
+        n_noise : int
+            Draws of noise averaged over; every segment meets the same ones.
+        seed : int
+            Of the noise.
+
+        Returns
+        -------
+        array, (n, n_stages · n_sigmas)
+            Stage by stage (envelope, planes), in the order of `sigmas`.
+        """
+        tables = []
+        for start in range(0, len(signals), 64):
+            rows = slice(start, start + 64)
+            tables.append(self._losses(signals[rows], list(task[rows]), sigmas, n_noise, seed))
+        return np.concatenate(tables)
+
+    # -- parts of the above
+
+    def _losses(
+        self, signals: FloatArray, task: list[str], sigmas: Sequence[float], n: int, seed: int
+    ) -> NDArray[np.float64]:
+        model = self._model
+        shape, effort = model.codec.split_gain(torch.from_numpy(np.asarray(signals, np.float32)))
+        features = torch.from_numpy(model.conditions.features(effort.double().numpy()))
+        task_id = torch.tensor([model.conditions.task_id(each) for each in task])
+        columns = []
+        with torch.inference_mode():
+            envelope, planes = model.codec.encode(shape)
+            for name in model.stages:
+                clean, extra = (envelope, None) if name == "envelope" else (
+                    planes, flat_extra(envelope))  # fmt: skip
+                condition = Condition(task_id, features, extra)
+                generator = torch.Generator().manual_seed(seed)
+                noises = [torch.randn(clean.shape[1:], generator=generator) for _ in range(n)]
+                for sigma in sigmas:
+                    level = torch.full((len(clean),), float(sigma))
+                    each = [
+                        spectral_loss(
+                            model.stage(name), clean, condition, level, noise.expand(clean.shape)
+                        )[0]
+                        for noise in noises
+                    ]
+                    columns.append(torch.stack(each).mean(0))
+        table: NDArray[np.float64] = torch.stack(columns, dim=1).double().numpy()
+        return table
+
+    def _check(
+        self,
+        n_segments: int,
+        seconds: float | None,
+        guidance_scale: float,
+        batch_size: int | None,
+        seed: int,
+    ) -> int:
+        if n_segments < 1 or (batch_size is not None and batch_size < 1):
+            raise InputError(
+                f"n_segments and batch_size must be 1 or more, not {n_segments} and {batch_size}"
+            )
+        if seed < 0:
+            raise InputError(f"seed must be 0 or more, not {seed}")
+        if not 0 <= guidance_scale <= 100:
+            raise InputError(f"guidance_scale must lie within 0 to 100, not {guidance_scale}")
+        if seconds is None:
+            return self.n_times
+        n_times = round(seconds * self.fs) if np.isfinite(seconds) else 0
+        if not 2 <= n_times <= 3600 * self.fs:
+            raise InputError(f"seconds must be above 0 and at most an hour, not {seconds}")
+        return n_times
+
+    def _efforts(
+        self,
+        task: str | None,
+        n: int,
+        asked: float | Sequence[float] | None,
+        seed: int,
+        allow_extrapolation: bool,
+    ) -> NDArray[np.float64]:
+        densities = self._model.conditions.efforts
+        names = list(densities)
+        wanted: NDArray[Any] | None = None
+        if asked is not None:
+            wanted = np.broadcast_to(np.asarray(asked, dtype=np.float64), (n,))
+            self._check_efforts(task, wanted, allow_extrapolation)
+        efforts = np.empty((n, len(self.channel_names)))
+        for i in range(n):
+            rng = np.random.default_rng([seed, i])
+            density = densities[task if task is not None else names[rng.integers(len(names))]]
+            efforts[i] = (
+                density.draw(rng) if wanted is None else density.draw_at(float(wanted[i]), rng)
+            )
+        return efforts
+
+    def _check_efforts(self, task: str | None, wanted: NDArray[Any], allowed: bool) -> None:
+        if not np.isfinite(wanted).all():
+            raise InputError("effort must be a number: the natural logarithm of the RMS in volts")
+        densities = self._model.conditions.efforts
+        chosen = [densities[task]] if task is not None else list(densities.values())
+        low, high = min(each.low for each in chosen), max(each.high for each in chosen)
+        outside = wanted[(wanted < low) | (wanted > high)]
+        if len(outside) and not allowed:
+            raise InputError(
+                f"effort {outside[0]:.3f} (RMS {np.exp(outside[0]):.3g} V) lies outside what "
+                f"training saw of {task or 'any task'}: {low:.3f} to {high:.3f} "
+                f"({np.exp(low):.3g} to {np.exp(high):.3g} V); ask for an effort within it, or "
+                "allow extrapolation"
+            )
+
+    def _features(
+        self, efforts: NDArray[np.float64], conditions: Mapping[str, Any]
+    ) -> NDArray[np.float32]:
+        known = self._model.conditions.columns
+        unknown = sorted(set(conditions) - set(known))
+        if unknown:
+            has = ", ".join(known) or "none"
+            raise InputError(f"the model has no condition {unknown[0]!r}; it has: {has}")
+        values = {name: np.full(len(efforts), value) for name, value in conditions.items()}
+        return self._model.conditions.features(efforts, values)
+
+    def _facts(self) -> dict[str, Any]:
+        settings = self._model.settings
+        return {
+            "stages": settings.stages,
+            "backbone": settings.backbone,
+            "n_parameters": self._model.n_parameters,
+            "trained_seconds": self.seconds,
+        }
+
+
+class _Draws:
+    """Runs the stages for batches of segments."""
+
+    def __init__(
+        self,
+        model: Model,
+        sampler: str,
+        n_steps: int,
+        guidance_scale: float,
+        n_times: int,
+        seed: int,
+    ) -> None:
+        self.model, self.sampler, self.n_steps = model, sampler, n_steps
+        self.guidance_scale, self.seed = guidance_scale, seed
+        self.n_times = n_times
+        self.n_drawn = max(n_times, model.description.n_times)
+
+    def batch(
+        self,
+        index: NDArray[np.intp],
+        task_id: int,
+        features: NDArray[np.float32],
+        efforts: NDArray[np.float64],
+    ) -> FloatArray:
+        """(B, C, n_times) in volts; `index` are the places of the segments in the whole set."""
+        n = len(index)
+        condition = Condition(torch.full((n,), task_id), torch.from_numpy(features))
+        n_frames = self.model.codec.n_frames(self.n_drawn)
+        n_channels = len(self.model.description.channel_names)
+        envelope = torch.zeros(n, n_channels, 0, n_frames)
+        with torch.inference_mode():
+            if "envelope" in self.model.stages:
+                flat = self._stage("envelope", index, condition, n_frames)
+                envelope = flat
+                condition = Condition(condition.task_id, condition.effort, flat_extra(envelope))
+            planes = self._stage("planes", index, condition, n_frames)
+            shape = self.model.codec.decode(envelope, planes, self.n_drawn)
+            if self.n_times < self.n_drawn:
+                shape = self._cut(shape, index)
+            signals = SpectrogramCodec.join_gain(shape, torch.from_numpy(efforts).float())
+        return signals.numpy().astype(np.float32, copy=False)
+
+    def _stage(
+        self, name: str, index: NDArray[np.intp], condition: Condition, n_frames: int
+    ) -> Tensor:
+        shape = self.model.shape_of(name, n_frames)
+        number = list(self.model.stages).index(name)
+        noise = torch.stack([
+            torch.randn(shape, generator=_generator(self.seed, int(i), number)) for i in index
+        ])  # fmt: skip
+        denoiser = self.model.stage(name)
+
+        def denoise(x: Tensor, sigma: Tensor, c: Condition) -> Tensor:
+            return denoiser.guided(x, sigma, c, self.guidance_scale)
+
+        own_frames = self.model.codec.n_frames()
+        view = windowed(denoise, condition, n_frames, own_frames)
+        return draw(self.sampler, view, noise, self.n_steps)
+
+    def _cut(self, shape: Tensor, index: NDArray[np.intp]) -> Tensor:
+        """A random stretch of the wanted length from each segment."""
+        room = shape.shape[-1] - self.n_times
+        parts = []
+        for one, i in zip(shape, index, strict=True):
+            start = int(np.random.default_rng([self.seed, int(i), 3]).integers(room + 1))
+            parts.append(one[:, start : start + self.n_times])
+        return torch.stack(parts)
+
+
+def _generator(seed: int, index: int, stage: int) -> torch.Generator:
+    state = np.random.SeedSequence([seed, index, stage]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)

@@ -1,0 +1,321 @@
+"""Training: one stage after another within one budget of time or steps, resumable."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from myosynth.diffusion.conditions import Conditions
+from myosynth.diffusion.encoding import split_gain
+from myosynth.diffusion.model import Description, Model, save_model
+from myosynth.diffusion.progress import Progress, TrainingState, load_state, save_state
+from myosynth.diffusion.settings import TrainingSettings
+from myosynth.diffusion.stage import Stage
+from myosynth.diffusion.synthesizer import Synthesizer
+from myosynth.errors import InputError, NotEnoughDataError
+from myosynth.recordings import SegmentSet
+
+__all__ = ["train"]
+
+_DEFAULT_MINUTES = 10.0
+_FIT_SEGMENTS = 2048  # enough for the codec's constants; bounds the time before the first step
+_BLOCK = 64
+
+
+def train(
+    segments: SegmentSet,
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    settings: TrainingSettings | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Synthesizer:
+    """Train on the train split and write a model folder.
+
+    Parameters
+    ----------
+    segments : SegmentSet
+        With `split`; rows without any split count as train. Validation subjects (the holdout where
+        there are none) choose the weights; unseen subjects are not looked at.
+    out : path
+        The model folder, which appears whole at the end. Until then all that is needed to go on
+        lies in ``<out>.training``.
+    minutes : float, optional
+        Budget of wall-clock time, preparation included; 10 where neither is given.
+    steps : int, optional
+        Budget of optimiser steps, over all stages, instead.
+    seed : int
+        Same seed, steps and threads: same bytes on a CPU, interrupted or not.
+    resume : bool
+        Go on from ``<out>.training`` where there is one.
+    overwrite : bool
+        Replace an existing model, or start an unfinished training anew.
+    settings : TrainingSettings, optional
+        How to build and train it.
+    on_progress : callable, optional
+        Called after every step.
+
+    Returns
+    -------
+    Synthesizer
+
+    Raises
+    ------
+    InputError
+        If the budget is not positive, `out` exists, or an unfinished training is in the way.
+    NotEnoughDataError
+        If there are no training segments.
+    CheckpointError
+        If the state to resume from is damaged or belongs to another set, seed or settings.
+    KeyboardInterrupt
+        After Ctrl-C, once the state is saved.
+    """
+    settings = settings or TrainingSettings()
+    budget = _budget(minutes, steps)
+    out = Path(out)
+    folder = out.with_name(out.name + ".training")
+    _check_target(out, folder, resume=resume, overwrite=overwrite)
+    rows = np.flatnonzero((segments.split == "train") | (segments.split == ""))
+    if len(rows) < 2:
+        raise NotEnoughDataError(
+            f"there are {len(rows)} training segments; prepare a set with a split named train"
+        )
+    report = on_progress or (lambda progress: None)
+    with _torch_threads(settings.n_threads):
+        run = _Run(segments, rows, settings, budget, seed, folder, report)
+        run.start(resume=resume)
+        run.train_stages()
+        save_model(run.model, out, training=run.state.log, overwrite=overwrite)
+    run.remove_state()
+    return Synthesizer(run.model)
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """Of time or of steps; one of the two is None."""
+
+    seconds: float | None
+    steps: int | None
+
+    def used(self, seconds: float, steps: int) -> float:
+        if self.steps is not None:
+            return steps / self.steps
+        return seconds / max(self.seconds or 0.0, 1e-9)
+
+
+def _budget(minutes: float | None, steps: int | None) -> _Budget:
+    if minutes is not None and steps is not None:
+        raise InputError("give a budget in minutes or in steps, not both")
+    if steps is not None:
+        if steps < 2:
+            raise InputError(f"steps must be 2 or more, not {steps}")
+        return _Budget(None, steps)
+    minutes = _DEFAULT_MINUTES if minutes is None else minutes
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise InputError(f"minutes must be a positive number, not {minutes}")
+    return _Budget(60.0 * minutes, None)
+
+
+def _check_target(out: Path, folder: Path, *, resume: bool, overwrite: bool) -> None:
+    if out.is_file():
+        raise InputError(f"{out} is a file; name a folder for the model")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise InputError(f"{out} already exists; name another folder or pass --overwrite")
+    if folder.exists() and not (resume or overwrite):
+        raise InputError(
+            f"{folder} holds a training that did not finish; pass --resume to go on with it, or "
+            "--overwrite to start anew"
+        )
+
+
+@contextmanager
+def _torch_threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass
+class _Run:
+    """One call of `train`."""
+
+    segments: SegmentSet
+    rows: NDArray[np.intp]
+    settings: TrainingSettings
+    budget: _Budget
+    seed: int
+    folder: Path
+    report: Callable[[Progress], None]
+    model: Model = field(init=False)
+    state: TrainingState = field(init=False)
+
+    def start(self, *, resume: bool) -> None:
+        """Make a new model with a fitted codec, or take up the stored one."""
+        self._began = time.monotonic()
+        self.device = _device(self.settings.device)
+        self.bf16 = self.settings.precision == "bfloat16" or (
+            self.settings.precision == "auto" and _has_bf16(self.device)
+        )
+        fingerprint = {
+            "settings": self.settings.to_dict(),
+            "seed": self.seed,
+            "steps": self.budget.steps,
+            "seconds": self.budget.seconds,
+            "n_segments": len(self.rows),
+            "channel_names": list(self.segments.channel_names),
+            "fs": self.segments.fs,
+            "n_times": self.segments.n_times,
+        }
+        stored = load_state(self.folder, fingerprint) if resume else None
+        if stored is None:
+            self.model = self._new_model()
+            self.state = TrainingState(fingerprint, config=self.model.config())
+        else:
+            self.state = stored
+            self.model = Model.from_config(stored.config)
+            self.model.load_state_dict(stored.weights)
+        self.model.to(self.device)
+        self._before = self.state.seconds
+
+    def _new_model(self) -> Model:
+        rng = np.random.default_rng([self.seed, 1])
+        few = np.sort(rng.permutation(self.rows)[:_FIT_SEGMENTS])
+        blocks = [few[i : i + _BLOCK] for i in range(0, len(few), _BLOCK)]
+        efforts = np.concatenate([split_gain(self.segments.read(rows))[1] for rows in blocks])
+        conditions = Conditions.fit(
+            self.segments, few, efforts, self.settings.conditions, self.seed
+        )
+        description = _describe(self.segments, self.rows)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)  # layers draw their first weights from the global state
+            model = Model(description, self.settings, conditions)
+
+        def shapes() -> Iterator[Tensor]:
+            return (split_gain(self.segments.read(rows))[0] for rows in blocks)
+
+        model.codec.fit(shapes)
+        return model
+
+    def train_stages(self) -> None:
+        """Train every stage that is not finished, and leave the best weights in the model."""
+        for number, name in enumerate(self.model.stages):
+            if name not in self.state.finished:
+                self._train_stage(name, number)
+        self.model.eval()
+
+    def _train_stage(self, name: str, number: int) -> None:
+        earlier = sum(self.state.stage_seconds.values())
+        budget, before = self._part(number, earlier), self._share_before(number)
+        stage = Stage(
+            self.model,
+            name,
+            self.segments,
+            self.rows,
+            seed=self.seed,
+            state=self.state,
+            device=self.device,
+            bf16=self.bf16,
+        )
+
+        def used() -> float:
+            return budget.used(self.elapsed() - earlier, self.state.step)
+
+        def on_step(share: float, losses: Mapping[str, float]) -> None:
+            done = before + share * (self._share_before(number + 1) - before)
+            seconds, step = self.elapsed(), self.state.step
+            if "validation" in losses:
+                self.state.log.append({"stage": name, "step": step, "seconds": seconds, **losses})
+            self.report(Progress(done, name, step, losses, seconds))
+
+        stage.run(used, on_step, self.save)
+        self.state.finished.append(name)
+        self.state.stage_seconds[name] = self.elapsed() - earlier
+        self.state.begin_stage()
+        self.save()
+
+    def _share_before(self, number: int) -> float:
+        """The share of the budget that belongs to the stages before this one."""
+        cuts = (
+            [0.0, self.settings.envelope_share, 1.0] if len(self.model.stages) > 1 else [0.0, 1.0]
+        )
+        return cuts[number]
+
+    def _part(self, number: int, earlier: float) -> _Budget:
+        """A stage's part of the steps; of the time, all that is left up to its end."""
+        before, after = self._share_before(number), self._share_before(number + 1)
+        if self.budget.seconds is None:
+            assert self.budget.steps is not None
+            first, last = (round(self.budget.steps * share) for share in (before, after))
+            return _Budget(None, max(1, last - first))
+        return _Budget(self.budget.seconds * after - earlier, None)
+
+    def elapsed(self) -> float:
+        """Seconds of training, interruptions left out."""
+        return self._before + time.monotonic() - self._began
+
+    def save(self) -> None:
+        self.state.seconds = self.elapsed()
+        weights = self.model.state_dict()
+        self.state.weights = {name: value.detach().cpu() for name, value in weights.items()}
+        save_state(self.folder, self.state)
+
+    def remove_state(self) -> None:
+        for path in self.folder.glob("*"):
+            path.unlink()
+        if self.folder.exists():
+            self.folder.rmdir()
+
+
+def _describe(segments: SegmentSet, rows: NDArray[np.intp]) -> Description:
+    metadata = segments.metadata
+    low, high = metadata.get("band_hz", (10.0, min(500.0, 0.45 * segments.fs)))
+    facts = {
+        "n_segments": len(rows),
+        "n_subjects": len(set(segments.subject[rows].tolist())),
+        "segments_by_task": {
+            task: int((segments.task[rows] == task).sum()) for task in segments.tasks
+        },
+        "split": metadata.get("split", {}),
+        "filters": metadata.get("filters", []),
+    }
+    return Description(
+        segments.fs,
+        segments.n_times,
+        tuple(segments.channel_names),
+        tuple(segments.muscles),
+        (float(low), float(high)),
+        facts,
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used ({first}); take cpu") from error
+    return device
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 natively: a third faster or better then."""
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()

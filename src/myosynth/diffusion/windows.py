@@ -1,0 +1,68 @@
+"""Signals longer than a training segment: overlapping windows denoised together.
+
+Source: Bar-Tal et al. 2023 (MultiDiffusion, arXiv 2302.08113), along time: at every step of the
+sampler each window is denoised by itself and the results are averaged, so that there is no seam.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from myosynth.diffusion.denoiser import Condition
+
+__all__ = ["window_starts", "windowed"]
+
+Denoise = Callable[[Tensor, Tensor, Condition], Tensor]
+
+
+def window_starts(n_frames: int, size: int) -> list[int]:
+    """First frames of windows of `size` that cover `n_frames`, overlapping by half or more."""
+    n_steps = -(-(n_frames - size) // (size // 2))
+    return [round(i * (n_frames - size) / max(1, n_steps)) for i in range(n_steps + 1)]
+
+
+def windowed(
+    denoise: Denoise, condition: Condition, n_frames: int, size: int
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Bind a condition to a denoiser, and let it denoise more frames than it was trained on.
+
+    Parameters
+    ----------
+    denoise : callable
+        (x (B, P, F, size), sigma (B,), condition) → the same shape.
+    condition : Condition
+        With an envelope map of `n_frames` frames, or none.
+    n_frames, size : int
+        Frames of x, and frames of one window.
+
+    Returns
+    -------
+    callable
+        (x (B, P, F, n_frames), sigma (B,)) → the same shape.
+    """
+    if n_frames == size:
+        return lambda x, sigma: denoise(x, sigma, condition)
+    starts = window_starts(n_frames, size)
+    # the ends of a window saw padding in training; inside a longer signal they hardly count
+    taper = torch.minimum(torch.arange(1, size + 1), torch.arange(size, 0, -1)).float()
+    taper = (taper / taper.max()).square()
+
+    def long(x: Tensor, sigma: Tensor) -> Tensor:
+        total = torch.zeros_like(x)
+        weight = torch.zeros(n_frames, dtype=x.dtype)
+        for number, start in enumerate(starts):
+            own = taper.clone()
+            if number == 0:
+                own[: size // 2] = 1.0
+            if number == len(starts) - 1:
+                own[size // 2 :] = 1.0
+            part = slice(start, start + size)
+            extra = None if condition.extra is None else condition.extra[..., part]
+            denoised = denoise(x[..., part], sigma, replace(condition, extra=extra))
+            total[..., part] += own * denoised
+            weight[part] += own
+        return total / weight
+
+    return long
