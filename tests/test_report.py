@@ -240,8 +240,9 @@ def test_real_signals_can_be_left_out(tmp_path):
     assert [len(axes.lines) for axes in without] == [0, 1]
 
 
-def test_what_is_missing_is_a_dash_and_never_a_crash(tmp_path):
+def test_what_is_missing_is_a_dash_and_never_a_crash(tmp_path, monkeypatch):
     """None everywhere, one segment, three channels, a task on one side only, NaN, no rows."""
+    monkeypatch.setattr("myosynth.app.report.MAX_CHANNELS", 1)  # drawing takes its time
     real = SegmentSet.concatenate(
         [noise(1, "pull", 0, n_channels=3, subject="a"), noise(2, "lift", 1, n_channels=3)]
     )
@@ -396,6 +397,14 @@ def test_an_audit_page_shows_verdicts_with_their_power(tmp_path):
     content = json.loads((tmp_path / "audit.json").read_text())
     assert content["threats"]["data"]["verdict"] == "none_found"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.html", "audit.json"]
+
+
+def test_a_leak_about_people_stands_beside_the_verdict_about_copies(tmp_path):
+    audit = audit_of()
+    audit.principles[:] = [Principle("linkability", "leak_found", "Linked.", [])]
+    write_audit(audit, tmp_path, provenance={})
+    head = (tmp_path / "audit.html").read_text().split('id="answers"')[1].split("</section>")[0]
+    assert "But:</b> linkability: leak found" in head
 
 
 def test_no_power_is_never_shown_as_none_found(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from myosynth.app.provenance import provenance_file, read_provenance
 from myosynth.app.report import read_audit, read_scores, utility_of
-from myosynth.app.report_audit import ATTACKS, DISGUISES, FIGURES, LEVELS
+from myosynth.app.report_audit import ATTACKS, DISGUISES, FIGURES, LEVELS, PRINCIPLES
 from myosynth.app.report_pages import page, write_text
 from myosynth.app.report_words import TITLES, summarise, task_verdicts
 from myosynth.errors import InputError
@@ -212,7 +212,7 @@ def _of_scores(scores: Scores | None) -> dict[str, Any]:
 
 def _of_audit(audit: Audit | None, is_model: bool) -> dict[str, Any]:
     if audit is None:
-        return {"threats": [], "warnings": []}
+        return {"threats": [], "warnings": [], "risks": []}
     wanted = ("data", "model") if is_model else ("data",)
     threats = []
     for name in wanted:
@@ -231,7 +231,10 @@ def _of_audit(audit: Audit | None, is_model: bool) -> dict[str, Any]:
                 ],
             }
         )
-    return {"threats": threats, "warnings": audit.warnings}
+    risks = [
+        (PRINCIPLES.get(one.name, one.name), LEVELS[one.verdict][1]) for one in audit.principles
+    ]
+    return {"threats": threats, "warnings": audit.warnings, "risks": risks}
 
 
 # ---- machine-readable parts ----

@@ -80,8 +80,10 @@ def write_audit(audit: Audit, out: str | Path, *, provenance: Mapping[str, Any])
     text = page(
         "audit.html",
         title="Privacy audit of a synthetic EMG set",
-        threats=[_threat_block(name, threat) for name, threat in audit.threats.items()],
-        steps=[threat.next_step for threat in audit.threats.values() if threat.next_step],
+        threats=[
+            _threat_block(name, threat) | {"but": _contradicted(audit, name)}
+            for name, threat in audit.threats.items()
+        ],
         principles=[
             (PRINCIPLES.get(one.name, one.name), *LEVELS[one.verdict], one.meaning)
             for one in audit.principles
@@ -131,6 +133,17 @@ def _threat_block(name: str, threat: Threat) -> dict[str, Any]:
         "attacks": [_attack_line(attack) for attack in threat.attacks],
         "canaries": _canary_table(threat.canaries),
     }
+
+
+def _contradicted(audit: Audit, name: str) -> list[str]:
+    """Risks with a leak that the verdict on the data, which speaks of copies, does not show."""
+    if name != "data" or audit.threats[name].verdict == "leak_found":
+        return []
+    return [
+        PRINCIPLES.get(one.name, one.name)
+        for one in audit.principles
+        if one.verdict == "leak_found"
+    ]
 
 
 def _with_power(word: str, threat: Threat) -> str:
