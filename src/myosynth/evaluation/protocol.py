@@ -32,6 +32,7 @@ from myosynth.evaluation.fidelity import (
     describe,
     effort_response,
 )
+from myosynth.evaluation.intervals import Axis, SubjectDraws, centred_interval
 from myosynth.evaluation.scores import Finding, Scores, make_row
 from myosynth.evaluation.surrogates import SURROGATES, jittered, magnitude_warped
 from myosynth.evaluation.utility import (
@@ -284,7 +285,7 @@ def _passed_through(
 def _task_rows(task: _Task, settings: _Settings, rng: np.random.Generator) -> list[dict[str, Any]]:
     pool = Sample.join([task.train, task.holdout, task.others])
     n = _common_size(task, pool)
-    draws = _SubjectDraws(pool.subject, settings.n_bootstrap, rng)
+    draws = SubjectDraws(pool.subject, settings.n_bootstrap, rng)
 
     def against(reference: Sample, sample: Sample, *, resample: bool = False) -> Comparison:
         a, b = _pick(reference, n, rng), _pick(sample, n, rng)
@@ -304,7 +305,7 @@ def _task_rows(task: _Task, settings: _Settings, rng: np.random.Generator) -> li
     n_subjects = len(np.unique(pool.subject))
     rows = []
     for key in value.values:
-        axis = _Axis(key, same, new.get(key, []), n_subjects, rng)
+        axis = Axis(key, same, new.get(key, []), n_subjects, rng)
         rows.append(_row(task.name, key, axis, value, c3, others, through))
     return rows
 
@@ -312,7 +313,7 @@ def _task_rows(task: _Task, settings: _Settings, rng: np.random.Generator) -> li
 def _row(
     task: str,
     key: Key,
-    axis: "_Axis",
+    axis: Axis,
     value: Comparison,
     c3: Comparison,
     others: dict[str, dict[Key, float]],
@@ -322,7 +323,7 @@ def _row(
     metric = METRICS[name]
     sign = -1.0 if metric.better == "higher" else 1.0
     spread = value.draws[key] - value.draws[key].mean()
-    low, high = value.values[key] + np.quantile(spread, [0.025, 0.975])
+    low, high = centred_interval(value.values[key], value.draws[key])
     floor, top = _range(name)
     ahead = c3.values[key] + c3.draws[key] - c3.draws[key].mean() - value.values[key] - spread
     z_low, z_high = axis.interval(value.values[key] + spread)
@@ -358,45 +359,6 @@ def _range(metric: str) -> tuple[float, float]:
     return 0.0, 1.0 if METRICS[metric].unit in {"0-1", "AUC"} else np.inf
 
 
-class _Axis:
-    """From a metric's value to z, with the uncertainty of both floors."""
-
-    def __init__(
-        self,
-        key: Key,
-        same: Comparison,
-        new: list[float],
-        n_subjects: int,
-        rng: np.random.Generator,
-    ) -> None:
-        self.same = same.values[key]
-        self.new = float(np.mean(new)) if new else None
-        worse = -1.0 if METRICS[key[1]].better == "higher" else 1.0
-        self.given = False
-        if len(new) < 2:
-            return
-        draws = same.draws[key] - same.draws[key].mean()
-        # N subjects hold N − 1 independent contrasts, however often they are split
-        picks = rng.choice(new, size=(len(draws), max(1, min(n_subjects - 1, len(new)))))
-        width = worse * (picks.mean(axis=1) - self.same - draws)
-        gap = worse * float(np.mean(new) - self.same)
-        self.given = gap > 0 and float(np.quantile(width, 0.025)) > 0
-        # a ratio has no variance where its divisor can vanish: bounded at a fifth of the gap
-        self._same_draws = self.same + draws
-        self._widths = worse * np.maximum(width, 0.2 * gap)
-
-    def z(self, value: float) -> float | None:
-        if not self.given or self.new is None:
-            return None
-        return (value - self.same) / (self.new - self.same)
-
-    def interval(self, draws: Array) -> tuple[float | None, float | None]:
-        if not self.given:
-            return None, None
-        low, high = np.quantile((draws - self._same_draws) / self._widths, [0.025, 0.975])
-        return float(low), float(high)
-
-
 def _common_size(task: _Task, pool: Sample) -> int:
     sizes = [len(task.train), len(task.reference), len(task.holdout), len(task.synthetic)]
     n_subjects = len(np.unique(pool.subject))
@@ -428,37 +390,6 @@ def _floor_new(
 
 def _pick(sample: Sample, n: int, rng: np.random.Generator) -> Sample:
     return sample.take(np.sort(rng.permutation(len(sample))[:n]))
-
-
-class _SubjectDraws:
-    """Which subjects are drawn in each resample: the same for every sample of one task."""
-
-    def __init__(self, subject: NDArray[np.str_], n_bootstrap: int, rng: np.random.Generator):
-        self._subjects = np.unique(subject)
-        n = len(self._subjects)
-        self._drawn = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
-        self._rng = rng
-
-    def rows(self, subject: NDArray[np.str_]) -> Index:
-        """(n_bootstrap, n) rows: subjects first, then segments within them.
-
-        A sample whose subjects are not the real ones (most synthetic sets) is drawn by its own
-        subjects where it names several, and else by segment.
-        """
-        names, which = np.unique(subject, return_inverse=True)
-        n = len(subject)
-        if np.isin(names, self._subjects).all():
-            column = np.searchsorted(self._subjects, names)
-            times = self._drawn[:, column]
-        else:
-            times = self._rng.multinomial(
-                len(names), np.full(len(names), 1 / len(names)), size=len(self._drawn)
-            )
-        weight = times[:, which].astype(float)
-        # none of this sample's subjects was drawn: fall back on all of them
-        weight[weight.sum(axis=1) == 0] = 1.0
-        weight /= weight.sum(axis=1, keepdims=True)
-        return np.stack([self._rng.choice(n, size=n, p=one) for one in weight])
 
 
 def _effort_rows(synthetic: SegmentSet, seen: Scan, name: str) -> list[dict[str, Any]]:
