@@ -30,16 +30,19 @@ Show = Callable[[Any, str], None]
 
 @dataclass(frozen=True)
 class Command:
-    """A function of the pipeline and what shows its result (which gets the output path too)."""
+    """A function of the pipeline, what shows its result (which gets the output path too), and
+    whether a result is one that the exit code must tell (1)."""
 
     function: Callable[..., Any]
     show: Show | None = None
+    is_fine: Callable[[Any], bool] | None = None
 
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(pipeline.demo, console.show_demo),
     "simulate": Command(pipeline.simulate, console.show_simulate),
     "import": Command(pipeline.import_recordings, console.show_import),
+    "check": Command(pipeline.check, console.show_check, lambda reports: bool(reports.is_fine)),
     "info": Command(pipeline.info),
     "prepare": Command(pipeline.prepare, console.show_prepare),
     "train": Command(pipeline.train, console.show_model),
@@ -135,6 +138,8 @@ def _run(
         result = command.function(*paths, **options, on_progress=told)
     if command.show and not quiet:
         command.show(result, paths[-1])
+    if command.is_fine and not command.is_fine(result):
+        raise typer.Exit(1)
 
 
 @contextmanager
@@ -173,7 +178,8 @@ def _fail(sentence: str, code: int = 2) -> None:
 def _about_files(error: OSError) -> str:
     where = error.filename2 or error.filename
     at = f" at {where}" if where else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    short = error.errno is None and "written" in str(error)  # numpy's way to say it
+    if short or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"the disk is full{at}; free some space and run it again, nothing was left behind"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"permission denied{at}; choose another place or change its permissions"
@@ -190,8 +196,13 @@ def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
         inspect.Parameter(
             each.name,
             positional,
-            default=each.default if each.default is inspect.Parameter.empty else str(each.default),
-            annotation=Annotated[str, typer.Argument(metavar=each.name.upper())],
+            default=each.default
+            if each.default in (inspect.Parameter.empty, None)
+            else str(each.default),
+            annotation=Annotated[
+                str | None if each.default is None else str,
+                typer.Argument(metavar=each.name.upper(), show_default=each.default is not None),
+            ],
         )
         for each in found
     ]

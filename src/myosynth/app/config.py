@@ -84,7 +84,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         options = {name: given[name] for name in option_fields(function) if name in given}
         given.update(settings_of(function, options))
         for name, parameter in signature.parameters.items():
-            if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and name in given:
+            is_path = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            if is_path and given.get(name) is not None:
                 given[name] = Path(given[name])
         return function(*bound.args, **bound.kwargs)
 

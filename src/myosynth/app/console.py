@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from myosynth.evaluation import Scores
     from myosynth.formats import BidsSummary
     from myosynth.recordings import SegmentSet
+    from myosynth.signal.quality import SetReport
 
 __all__ = [
     "progress_bar",
+    "show_check",
     "show_demo",
     "show_import",
     "show_info",
@@ -32,6 +35,7 @@ __all__ = [
 _MOST_ROWS = 60
 _MOST_NOTES = 10
 _INFO_TABLES = ("splits", "findings", "recordings")
+_SEVERITIES = ("error", "warning", "note")
 _SPLITS = ("train", "holdout", "validation", "unseen")
 
 
@@ -122,6 +126,31 @@ def show_simulate(summary: "BidsSummary", out: str) -> None:
         f"{summary.n_recordings} recordings of {len(summary.subjects)} simulated people "
         f"({summary.seconds:.0f} s; {', '.join(summary.tasks)}) are in {out}"
     )
+
+
+def show_check(reports: "SetReport", out: str | None) -> None:
+    problems = sorted(reports.problems, key=lambda each: _SEVERITIES.index(each.severity))
+    worst = {each.code: each for each in reversed(problems)}
+    counts = Counter(each.code for each in problems)
+    rows = [
+        [code, each.severity, counts[code], f"{each.recording}: {each.text}".removeprefix(": ")]
+        for code, each in sorted(
+            worst.items(), key=lambda item: _SEVERITIES.index(item[1].severity)
+        )
+    ]
+    if rows:
+        _table("What was found", ["problem", "worst", "times", "what to do"], rows)
+    troubled = [report for report in reports.reports if report.problems]
+    if troubled:
+        codes = [
+            [report.name, report.problems[0].severity, ", ".join(p.code for p in report.problems)]
+            for report in troubled
+        ]
+        _table("Recordings", ["recording", "worst", "problems"], codes)
+    fine = len(reports.reports) - len(troubled)
+    _say(f"{len(reports.reports)} recordings checked, nothing to say about {fine} of them")
+    if out:
+        _say(f"The report is {out}/check.html")
 
 
 def show_import(summary: "ImportSummary", out: str) -> None:

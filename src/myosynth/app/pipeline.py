@@ -7,6 +7,7 @@
 >>> evaluate("segments", "synthetic.npz", "report", model="model")
 """
 
+from myosynth.app.check import check
 from myosynth.app.demo import DemoSummary, demo
 from myosynth.app.info import info
 from myosynth.app.preparation import PrepareSummary, prepare
@@ -17,6 +18,7 @@ __all__ = [
     "DemoSummary",
     "ImportSummary",
     "PrepareSummary",
+    "check",
     "demo",
     "evaluate",
     "generate",

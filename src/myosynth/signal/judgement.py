@@ -100,7 +100,8 @@ def recording_problems(recording: Recording) -> list[Problem]:
 def _list(channels: Sequence[ChannelFigures]) -> tuple[str, tuple[str, ...]]:
     names = tuple(channel.name for channel in channels)
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return f"channel{'s' if len(names) > 1 else ''} {shown}", names
+    prefix = "" if shown.lower().startswith("channel") else "channel "
+    return (f"channels {shown}" if len(names) > 1 else f"{prefix}{shown}"), names
 
 
 def _graded(
