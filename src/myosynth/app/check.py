@@ -5,17 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from myosynth.app.config import Overwrite, Progress, checked, taken
 from myosynth.app.provenance import Provenance
 from myosynth.app.report_pages import flattened, page, write_text
-from myosynth.signal.measurements import ChannelFigures
 
 if TYPE_CHECKING:
-    from myosynth.recordings import Recording
+    from myosynth.recordings import FloatArray, Recording
+    from myosynth.signal.measurements import ChannelFigures
     from myosynth.signal.quality import QualityReport, SetReport
 
 __all__ = ["SCHEMA", "check", "write_check"]
@@ -184,7 +182,7 @@ def _row(report: "QualityReport", with_pictures: bool) -> dict[str, Any]:
     }
 
 
-def _channel(channel: ChannelFigures, duration_s: float, with_pictures: bool) -> dict[str, Any]:
+def _channel(channel: "ChannelFigures", duration_s: float, with_pictures: bool) -> dict[str, Any]:
     drawn = with_pictures and len(channel.preview) > 1
     return {
         "figures": channel,
@@ -195,8 +193,10 @@ def _channel(channel: ChannelFigures, duration_s: float, with_pictures: bool) ->
     }
 
 
-def _trace(preview: NDArray[np.float64]) -> str:
+def _trace(preview: "FloatArray") -> str:
     """An SVG path around the lowest and highest samples, whole pixels; the middle is the mean."""
+    import numpy as np
+
     middle = float(preview.mean())
     half = max(float(np.abs(preview - middle).max()), 1e-30)
     across = np.linspace(0, _WIDTH, len(preview))
@@ -206,8 +206,10 @@ def _trace(preview: NDArray[np.float64]) -> str:
     return _path([*upper, *lower]) + "Z"
 
 
-def _spectrum(channel: ChannelFigures) -> str:
+def _spectrum(channel: "ChannelFigures") -> str:
     """An SVG path of the spectrum in dB below its top, up to 500 Hz."""
+    import numpy as np
+
     inside = (channel.psd_hz > 0) & (channel.psd_hz <= _PSD_TOP_HZ)
     psd = channel.psd[inside]
     if len(psd) < 2 or psd.max() <= 0:
