@@ -12,7 +12,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "myosynth"
 ALLOWED = {
     "errors": set(),
     "storage": {"errors"},
-    "recordings": {"errors", "storage"},
+    "bridges": {"errors"},
+    "recordings": {"errors", "storage", "bridges"},
     "signal": {"errors", "storage", "recordings"},
 }
 SIDE_BY_SIDE = ("diffusion", "evaluation", "ergonomics", "simulation", "formats")

@@ -1,29 +1,25 @@
-"""The nouns that everything else passes on: `Recording` and `SegmentSet`."""
+"""Segments of equal length from many recordings, in memory or in a zarr folder."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError, InputError
+from myosynth.recordings.recording import (
+    FloatArray,
+    SignalArray,
+    checked_channels,
+    checked_fs,
+    checked_muscles,
+)
 from myosynth.storage import atomic_directory
 
-__all__ = [
-    "SPLITS",
-    "Annotation",
-    "FloatArray",
-    "Recording",
-    "SegmentSet",
-    "SegmentWriter",
-    "SignalArray",
-]
-
-FloatArray = NDArray[np.floating[Any]]
+__all__ = ["SPLITS", "SegmentSet", "SegmentWriter"]
 
 SPLITS = ("train", "holdout", "validation", "unseen")
 """train: members; holdout: the same subjects, other recordings or parts; validation: other
@@ -33,155 +29,6 @@ _FORMAT = "myosynth-segments"
 _FORMAT_VERSION = 1
 _TEXT_COLUMNS = ("task", "subject", "session", "recording", "split")
 _CHUNK_BYTES = 1 << 20
-
-
-class SignalArray(Protocol):
-    """What stores samples: a numpy array, a memory map, a zarr array or a lazy file reader."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    def __getitem__(self, index: Any, /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """A span of a recording: a task, or a bad span (`description` starts with ``BAD``, as in MNE).
-
-    Parameters
-    ----------
-    onset_s : float
-        Start in seconds from the first sample, ≥ 0.
-    duration_s : float
-        Length in seconds, ≥ 0.
-    description : str
-        The task's name, or ``BAD_…`` for a span that must not be used.
-    """
-
-    onset_s: float
-    duration_s: float
-    description: str
-
-    @property
-    def is_bad(self) -> bool:
-        return self.description.upper().startswith("BAD")
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A continuous recording of one subject.
-
-    Parameters
-    ----------
-    data : array, (n_channels, n_times)
-        Samples in volts; any array that is read by slicing (`load` brings it into memory).
-    fs : float
-        Sampling rate in Hz, > 0.
-    channel_names : sequence of str
-        One per channel, unique.
-    subject : str
-        Identifier of the person, as in BIDS without ``sub-``.
-    muscles : sequence of str
-        The muscle below each channel; empty strings where it is not known.
-    session : str
-        Identifier of the visit, or empty.
-    task : str
-        The task of the whole recording, or empty where `annotations` name timed tasks.
-    run : str
-        Identifier that tells recordings of the same subject, session and task apart, or empty.
-    annotations : sequence of Annotation
-        Timed tasks and bad spans.
-    filters : sequence of dict
-        Every filter or repair applied so far, in order: ``{"name": …, parameters…}``.
-    metadata : mapping
-        Whatever else is known (electrodes, device, source file, unit of the source).
-
-    Raises
-    ------
-    InputError
-        If shapes, names or the rate do not fit together.
-    """
-
-    data: SignalArray
-    fs: float
-    channel_names: Sequence[str]
-    subject: str
-    muscles: Sequence[str] = ()
-    session: str = ""
-    task: str = ""
-    run: str = ""
-    annotations: Sequence[Annotation] = ()
-    filters: Sequence[Mapping[str, Any]] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(self.data.shape) != 2:
-            raise InputError(
-                f"a recording's data must be (n_channels, n_times), not of shape {self.data.shape}"
-            )
-        object.__setattr__(self, "fs", _checked_fs(self.fs))
-        names = _checked_channels(self.channel_names, self.data.shape[0])
-        object.__setattr__(self, "channel_names", names)
-        object.__setattr__(self, "muscles", _checked_muscles(self.muscles, len(names)))
-        object.__setattr__(self, "annotations", tuple(self.annotations))
-        object.__setattr__(self, "filters", tuple(self.filters))
-
-    @property
-    def n_channels(self) -> int:
-        return self.data.shape[0]
-
-    @property
-    def n_times(self) -> int:
-        return self.data.shape[1]
-
-    @property
-    def duration_s(self) -> float:
-        return self.n_times / self.fs
-
-    @property
-    def name(self) -> str:
-        """The BIDS-like name, for example ``sub-01_ses-1_task-pull_run-2``."""
-        parts = {"sub": self.subject, "ses": self.session, "task": self.task, "run": self.run}
-        return "_".join(f"{key}-{value}" for key, value in parts.items() if value)
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Every task in it, sorted."""
-        timed = {a.description for a in self.annotations if not a.is_bad}
-        return tuple(sorted(timed | {self.task} - {""}))
-
-    def load(self) -> FloatArray:
-        """The samples in memory, (n_channels, n_times) in volts."""
-        return np.asarray(self.data[:, :])
-
-    def replace(self, **changes: Any) -> "Recording":
-        """A copy with the named fields changed; the checks run again."""
-        return replace(self, **changes)
-
-
-def _checked_fs(fs: float) -> float:
-    try:
-        value = float(fs)
-    except (TypeError, ValueError):
-        value = float("nan")
-    if not (np.isfinite(value) and value > 0):
-        raise InputError(f"the sampling rate must be a positive number of hertz, not {fs!r}")
-    return value
-
-
-def _checked_channels(names: Sequence[str], n_channels: int) -> tuple[str, ...]:
-    if isinstance(names, str) or len(names) != n_channels:
-        raise InputError(f"{n_channels} channels need {n_channels} channel names, got {names!r}")
-    if len(set(names)) != n_channels:
-        raise InputError(f"channel names must be unique, got {list(names)}")
-    return tuple(str(name) for name in names)
-
-
-def _checked_muscles(muscles: Sequence[str], n_channels: int) -> tuple[str, ...]:
-    if not muscles:
-        return ("",) * n_channels
-    if isinstance(muscles, str) or len(muscles) != n_channels:
-        raise InputError(f"{n_channels} channels need {n_channels} muscles, got {muscles!r}")
-    return tuple(str(muscle) for muscle in muscles)
 
 
 class SegmentSet:
@@ -237,10 +84,10 @@ class SegmentSet:
             )
         n_segments, n_channels, _ = signals.shape
         self.signals = signals
-        self.fs = _checked_fs(fs)
+        self.fs = checked_fs(fs)
         names = channel_names or [f"EMG{i + 1}" for i in range(n_channels)]
-        self.channel_names = _checked_channels(names, n_channels)
-        self.muscles = _checked_muscles(muscles, n_channels)
+        self.channel_names = checked_channels(names, n_channels)
+        self.muscles = checked_muscles(muscles, n_channels)
         self.task = _text_column("task", task, n_segments)
         self.subject = _text_column("subject", subject, n_segments)
         self.session = _text_column("session", session, n_segments)
@@ -336,6 +183,47 @@ class SegmentSet:
     ) -> "SegmentSet":
         """The segments that match every given value, as a set in memory."""
         return self[self.rows(task=task, subject=subject, split=split)]
+
+    def to_numpy(
+        self, *, groups: str = "subject"
+    ) -> tuple[FloatArray, NDArray[np.str_], NDArray[np.str_]]:
+        """Samples, tasks and groups as scikit-learn takes them.
+
+        Parameters
+        ----------
+        groups : {"subject", "session", "recording", "split"}
+            What must not be on both sides of a split.
+
+        Returns
+        -------
+        X : array, (n_segments, n_channels, n_times)
+            In volts; ``X.reshape(len(X), -1)`` where two dimensions are wanted.
+        y : array of str, (n_segments,)
+            The tasks.
+        groups : array of str, (n_segments,)
+            For `sklearn.model_selection.LeaveOneGroupOut` and its like.
+        """
+        if groups not in _TEXT_COLUMNS[1:]:
+            raise InputError(f"groups must be one of {', '.join(_TEXT_COLUMNS[1:])}, not {groups}")
+        return self.read(), self.task, getattr(self, groups)
+
+    def to_torch(self) -> Any:
+        """A torch Dataset of ``(X, y, metainfo)``; see `myosynth.bridges.with_torch`."""
+        from myosynth.bridges.with_torch import SegmentDataset
+
+        return SegmentDataset(self)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame of what is known about each segment, one row each; no samples."""
+        from myosynth.bridges import segments_to_pandas
+
+        return segments_to_pandas(self)
+
+    def to_xarray(self) -> Any:
+        """A DataArray (segment, channel, time) in volts."""
+        from myosynth.bridges import segments_to_xarray
+
+        return segments_to_xarray(self)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the set as a zarr folder, atomically, a few segments at a time."""

@@ -1,0 +1,14 @@
+"""The nouns that everything else passes on: `Recording` and `SegmentSet`."""
+
+from myosynth.recordings.recording import Annotation, FloatArray, Recording, SignalArray
+from myosynth.recordings.segments import SPLITS, SegmentSet, SegmentWriter
+
+__all__ = [
+    "SPLITS",
+    "Annotation",
+    "FloatArray",
+    "Recording",
+    "SegmentSet",
+    "SegmentWriter",
+    "SignalArray",
+]
