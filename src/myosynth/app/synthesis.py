@@ -118,6 +118,9 @@ def generate(
     ] = None,
     steps: Annotated[int | None, Field(ge=1, description="Steps of the sampler.")] = None,
     batch_size: Annotated[int | None, Field(ge=1, description="Segments drawn at a time.")] = None,
+    threads: Annotated[
+        int | None, Field(ge=1, description="Threads of torch; one per core without it.")
+    ] = None,
     format: Annotated[
         Literal["npz", "csv", "edf", "bdf", "bids", "hdf5", "mat", "parquet", "wfdb"] | None,
         Field(description="What to write; by the suffix of OUT, else npz, without it."),
@@ -175,6 +178,7 @@ def generate(
             batch_size=batch_size,
             conditions=condition,
             allow_extrapolation=allow_extrapolation,
+            threads=threads,
             on_progress=told,
         )
         parts.append(drawn)
