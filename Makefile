@@ -4,7 +4,7 @@ VENV ?= .venv
 THREADS ?= 2
 DEMO ?= demo
 BIN := $(VENV)/bin
-EXTRAS ?= dev,bids,hdf5,parquet,wfdb,xdf
+EXTRAS ?= dev,all
 export OMP_NUM_THREADS ?= $(THREADS)
 
 .PHONY: demo test quick check bench docs clean
