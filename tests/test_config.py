@@ -41,7 +41,7 @@ def test_a_section_holds_what_the_file_gives(tmp_path: Path) -> None:
         ("prepare: 3", "section prepare must hold keys and values, not 3"),
         ("prepare", "must hold one section per command"),
         ("prepare: {", "is not valid YAML"),
-        ("generate: {format: hdf}", "generate.format must be one of npz, csv, edf, bids"),
+        ("generate: {format: hdf}", "generate.format must be one of npz, csv, edf"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_file(

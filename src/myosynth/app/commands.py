@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from myosynth import __version__
 from myosynth.app import console, pipeline
-from myosynth.app.config import load_config, option_fields, settings_of
+from myosynth.app.config import is_many, load_config, option_fields, settings_of
 from myosynth.errors import ConfigError, MyosynthError
 
 __all__ = ["COMMANDS", "app"]
@@ -48,6 +48,9 @@ COMMANDS: dict[str, Command] = {
     "train": Command(pipeline.train, console.show_model),
     "generate": Command(pipeline.generate, console.show_synthetic),
     "evaluate": Command(pipeline.evaluate, console.show_scores),
+    "audit": Command(pipeline.audit, console.show_audit),
+    "compare": Command(pipeline.compare, console.show_comparison),
+    "card": Command(pipeline.card, console.show_card),
 }
 
 _FLAGS = {"n_segments": ("-n", "--n-segments"), "settings": ("--set",)}
@@ -192,20 +195,24 @@ def _about_files(error: OSError) -> str:
 def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     found = [p for p in inspect.signature(function).parameters.values() if p.kind is positional]
-    return [
-        inspect.Parameter(
-            each.name,
-            positional,
-            default=each.default
-            if each.default in (inspect.Parameter.empty, None)
-            else str(each.default),
-            annotation=Annotated[
-                str | None if each.default is None else str,
-                typer.Argument(metavar=each.name.upper(), show_default=each.default is not None),
-            ],
-        )
-        for each in found
-    ]
+    return [_argument(each) for each in found]
+
+
+def _argument(parameter: inspect.Parameter) -> inspect.Parameter:
+    many = is_many(parameter)
+    optional = parameter.default is None
+    kind: Any = list[str] if many else str | None if optional else str
+    shown = typer.Argument(
+        metavar=f"{parameter.name.upper()}..." if many else parameter.name.upper(),
+        show_default=not optional,
+    )
+    stated = parameter.default in (inspect.Parameter.empty, None)
+    return inspect.Parameter(
+        parameter.name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=parameter.default if stated else str(parameter.default),
+        annotation=Annotated[kind, shown],
+    )
 
 
 def _options(function: Callable[..., Any]) -> list[inspect.Parameter]:

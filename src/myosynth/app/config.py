@@ -8,7 +8,7 @@ call from Python goes through.
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_origin
@@ -24,6 +24,7 @@ __all__ = [
     "Progress",
     "Seed",
     "checked",
+    "is_many",
     "load_config",
     "option_fields",
     "plain_settings",
@@ -67,6 +68,11 @@ def section(function: Command) -> type[BaseModel]:
     return create_model(function.__name__, __config__=strict, **fields)
 
 
+def is_many(parameter: inspect.Parameter) -> bool:
+    """Whether a path argument takes several paths."""
+    return get_origin(parameter.annotation) is Sequence
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check and convert a command's options, and turn its path arguments into `Path`.
 
@@ -86,7 +92,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, parameter in signature.parameters.items():
             is_path = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
             if is_path and given.get(name) is not None:
-                given[name] = Path(given[name])
+                many = is_many(parameter)
+                given[name] = [*map(Path, given[name])] if many else Path(given[name])
         return function(*bound.args, **bound.kwargs)
 
     return call

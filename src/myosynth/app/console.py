@@ -10,18 +10,24 @@ from typing import TYPE_CHECKING, Any
 from myosynth.app.config import Progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from myosynth.app.demo import DemoSummary
     from myosynth.app.preparation import PrepareSummary
     from myosynth.app.sources import ImportSummary
     from myosynth.diffusion import Synthesizer
     from myosynth.evaluation import Scores
+    from myosynth.evaluation.privacy import Audit
     from myosynth.formats import BidsSummary
     from myosynth.recordings import SegmentSet
     from myosynth.signal.quality import SetReport
 
 __all__ = [
     "progress_bar",
+    "show_audit",
+    "show_card",
     "show_check",
+    "show_comparison",
     "show_demo",
     "show_import",
     "show_info",
@@ -212,6 +218,28 @@ def show_scores(scores: "Scores", out: str) -> None:
     for finding in scores.findings:
         _say(f"{finding.severity}: {finding.text}")
     _say(f"The report is {out}/report.html")
+
+
+def show_audit(audit: "Audit", out: str) -> None:
+    from myosynth.evaluation.privacy import VERDICTS
+
+    rows = []
+    for name, threat in audit.threats.items():
+        power = "" if threat.power is None else f"{threat.power:.2f}"
+        rows.append([name, VERDICTS[threat.verdict], power, threat.meaning, threat.next_step])
+    _table("Who has the … learns", ["has", "verdict", "power", "meaning", "next"], rows)
+    _warn(audit.warnings)
+    for finding in audit.findings:
+        _say(f"{finding.severity}: {finding.text}")
+    _say(f"The audit is {out}/audit.html")
+
+
+def show_comparison(names: Sequence[str], out: str) -> None:
+    _say(f"{', '.join(names)} stand side by side in {out}/compare.html")
+
+
+def show_card(files: "Sequence[Path]", path: str) -> None:
+    _say(f"The card of {path} is {' and '.join(map(str, files))}")
 
 
 def show_demo(summary: "DemoSummary", out: str) -> None:

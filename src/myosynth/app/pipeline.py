@@ -10,6 +10,7 @@
 from myosynth.app.check import check
 from myosynth.app.demo import DemoSummary, demo
 from myosynth.app.info import info
+from myosynth.app.judging import audit, card, compare
 from myosynth.app.preparation import PrepareSummary, prepare
 from myosynth.app.sources import ImportSummary, import_recordings, simulate
 from myosynth.app.synthesis import evaluate, generate, train
@@ -18,7 +19,10 @@ __all__ = [
     "DemoSummary",
     "ImportSummary",
     "PrepareSummary",
+    "audit",
+    "card",
     "check",
+    "compare",
     "demo",
     "evaluate",
     "generate",
