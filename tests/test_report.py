@@ -153,7 +153,7 @@ def report(tmp_path_factory):
     ]  # fmt: skip
     rows.append(make_row("pull", "effort", "slope", value=0.9, better="value"))
     notes = [Finding("warning", "x", f"Take care of {HOSTILE}.")]
-    scores = scores_of(rows + utility_rows(), notes, segments_compared={"pull": 30})
+    scores = scores_of(rows + utility_rows(), notes, segments_compared={"pull": 20, HOSTILE: 30})
     write_report(scores, real, synthetic, out, provenance={"seed": 7, "<i>who": {"a": ["<u>me"]}})
     return out, scores
 
@@ -166,6 +166,8 @@ def test_a_report_is_one_whole_file_that_escapes_every_name(report):
     for raw in ("<b>left</b>", "<i>who", "<u>me"):
         assert raw not in text
     assert not [one for one in text.split("<svg")[1:] if "<script" in one]
+    assert "no z · same people 0.2 · other people 0.7 · C3 0.9" in text
+    assert "Only 20 segments a side" in text
     for part in ("answers", "findings", "tasks", "figures", "utility", "validity", "provenance"):
         assert part in page.ids
     assert page.tags.count("svg") == 7  # two figures of two channels, envelopes, features, curve
@@ -331,6 +333,12 @@ def test_higher_is_better_turns_the_fallback_round():
                      floor_same=0.8, floor_new=0.2, **NO_Z)  # fmt: skip
     (verdict,) = task_verdicts(scores_of([*all_aspects(), low_recall]))
     assert (verdict.level, "variety" in verdict.meaning) == ("weak", True)
+
+
+def test_the_head_names_noise_where_noise_ties():
+    rows = all_aspects(higher_order={"beats_c3": False, "z": 0.7}, spectral=UNSURE)
+    summary = summarise(scores_of(rows))
+    assert summary.weak == "pull: fine structure (no better than shaped noise)."
 
 
 def test_errors_outweigh_good_scores():

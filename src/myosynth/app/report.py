@@ -39,6 +39,8 @@ __all__ = [
 
 Row = Mapping[str, Any]
 
+FEW_SEGMENTS = 30
+"""Fewer segments compared: the reader is told that intervals are wide for that reason."""
 MAX_CHANNELS = 8
 """Most channels whose figures are drawn."""
 _UTILITY = re.compile(r"(trtr|tstr|tstr_over_trtr|trts|gain)(_loso)?_(hudgins|full)_(lda|forest)")
@@ -227,6 +229,12 @@ def _task_block(scores: Scores, verdict: Verdict, content: Mapping[str, Any]) ->
 def _facts(scores: Scores, task: str, amplitude: Row) -> list[str]:
     """What a reader asks of a task next, in plain sentences."""
     facts = []
+    compared = scores.provenance_counts.get("segments_compared", {}).get(task)
+    if compared is not None and compared < FEW_SEGMENTS:
+        facts.append(
+            f"Only {compared} segments a side could be compared, so intervals are wide; hold out "
+            "longer or more recordings to narrow them."
+        )
     if amplitude.get("ratio") is not None:
         facts.append(
             f"Median amplitude (RMS) {number(amplitude['synthetic_rms_mv'])} mV, real "

@@ -25,6 +25,7 @@ from myosynth.app.figures import (
     voltage,
 )
 from myosynth.app.report_data import FEATURE_WORDS, TaskView, worst_features
+from myosynth.app.report_pages import number
 from myosynth.app.report_words import ASPECTS, state_of
 from myosynth.evaluation.scores import Scores
 from myosynth.signal.features import FEATURES, band_limits, envelope
@@ -134,13 +135,13 @@ def _line(row: Row) -> Line:
 
 
 def _note(row: Row) -> str:
-    if row["z"] is not None:
+    """What stands in place of the dot: the figures that there are, and why there is no z."""
+    if row["z"] is not None or row["value"] is None:
         return ""
-    if row["floor_new"] is None:
-        return "no z: it needs more than one person" if row["floor_same"] is not None else ""
-    if state_of(row) == "off":
-        return "no z: people hardly differ here, yet this lies beyond them"
-    return "no z: people do not differ enough here"
+    names = (("floor_same", "same people"), ("floor_new", "other people"), ("c3", "C3"))
+    known = [f"{name} {number(row[key])}" for key, name in names if row[key] is not None]
+    beyond = "beyond both" if state_of(row) == "off" else ""
+    return " · ".join(["no z", *known, *filter(None, [beyond])])
 
 
 def round_trip_z(row: Row) -> float | None:

@@ -22,6 +22,11 @@ def number(value: Any, digits: int = 3) -> str:
     return str(value)
 
 
+def on_axis(z: float) -> str:
+    """z with two decimals and no minus before zero."""
+    return f"{round(z, 2) + 0.0:.2f}"
+
+
 def unit(row: Mapping[str, Any]) -> str:
     """A row's unit as it stands behind its value."""
     name = row["unit"]
@@ -63,7 +68,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "unit": unit, "inline": inline}
+    environment.filters |= {"number": number, "unit": unit, "inline": inline, "z": on_axis}
     return environment
 
 

@@ -28,8 +28,8 @@ ASPECTS: dict[tuple[str, str], tuple[str, str]] = {
     ),
     ("higher_order", "w1"): (
         "fine structure",
-        "The samples follow a shape that real muscles do not give; train longer, or with the "
-        "two-stage default if you left it.",
+        "Spikes and their shape are not those of real muscles; train longer, or with the two-stage "
+        "default if you left it.",
     ),
     ("channels", "w1"): (
         "how the channels go together",
@@ -304,7 +304,14 @@ def _how_weak(scores: Scores, verdicts: Sequence[Verdict]) -> str:
         if verdict.level in {"unfit", "unknown"}:
             parts.append(f"{verdict.task}: {verdict.meaning}")
         elif verdict.level in {"weak", "fair"}:
-            off = [a for a in aspects_of(scores.rows, verdict.task) if a.state in {"off", "unsure"}]
-            ranked = sorted(off, key=_distance, reverse=True)
-            parts.append(f"{verdict.task}: {_list(ranked[:3])}" if ranked else verdict.meaning)
+            parts.append(f"{verdict.task}: {_weak_spots(scores, verdict)}")
     return "; ".join(part.rstrip(".") for part in parts) + "." if parts else "Nothing stood out."
+
+
+def _weak_spots(scores: Scores, verdict: Verdict) -> str:
+    """The respects behind a weak or fair verdict, the farthest first."""
+    aspects = sorted(aspects_of(scores.rows, verdict.task), key=_distance, reverse=True)
+    off = [aspect for aspect in aspects if aspect.state == "off"]
+    if not off and verdict.level == "weak":
+        return "fine structure (no better than shaped noise)"
+    return _list((off or [aspect for aspect in aspects if aspect.state == "unsure"])[:3])
