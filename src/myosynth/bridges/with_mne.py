@@ -82,9 +82,8 @@ def fields_from_mne(
     own = _described(raw)
     n_times, fs = len(raw.times), float(raw.info["sfreq"])
     task_name = own.get("task", "") if task is None else task
-    offset = raw.first_time if raw.annotations.orig_time is not None else 0.0
     spans = [
-        (float(onset) - offset, float(duration), str(text))
+        (float(onset) - raw.first_time, float(duration), str(text))
         for onset, duration, text in zip(
             raw.annotations.onset,
             raw.annotations.duration,

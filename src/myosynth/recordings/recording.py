@@ -187,6 +187,7 @@ class Recording:
         spans = [
             Annotation(max(0.0, onset), duration + min(0.0, onset), text)
             for onset, duration, text in fields.pop("annotations")
+            if onset + duration >= 0
         ]
         return cls(**fields, annotations=spans)
 
