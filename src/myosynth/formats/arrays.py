@@ -1,8 +1,4 @@
-"""Files that hold named arrays (MATLAB, HDF5, npz, npy): a mapping says which are EMG.
-
-A file claims sizes before it delivers samples; `check_claim` compares them with the file's own
-size before anything is allocated.
-"""
+"""Files that hold named arrays (MATLAB, HDF5, npz, npy): a mapping says which are EMG."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,30 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import ConfigError, FormatError
+from myosynth.formats.claims import check_claim
 from myosynth.formats.lazy import LazySamples
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
 from myosynth.recordings import FloatArray, SignalArray
 
-__all__ = ["ArrayFile", "ArraySamples", "Part", "array_signals", "check_claim", "stack_parts"]
-
-_MOST_COMPRESSED = 1100  # deflate reaches 1032 : 1
-_ALWAYS_ALLOWED = 1 << 20
-
-
-def check_claim(path: Path, n_bytes: float, what: str) -> None:
-    """Refuse what cannot be in a file of this size.
-
-    Raises
-    ------
-    FormatError
-        If `n_bytes` is more than the best compression could hold.
-    """
-    if n_bytes < 0 or n_bytes > _ALWAYS_ALLOWED + _MOST_COMPRESSED * path.stat().st_size:
-        raise FormatError(
-            f"{path} is damaged: {what} claims {n_bytes:.3g} bytes, which a file of "
-            f"{path.stat().st_size} bytes cannot hold"
-        )
+__all__ = ["ArrayFile", "ArraySamples", "Part", "array_signals", "stack_parts"]
 
 
 class ArraySamples(LazySamples):

@@ -30,13 +30,13 @@ from myosynth.recordings import FloatArray
 __all__ = ["is_delsys", "read_delsys"]
 
 _LABEL = re.compile(
-    r"Label:\s*(?P<name>.+?)\s*[,;]?\s*Sampling frequency:\s*(?P<rate>[\d.,]*\d).*?"
+    r"Label:\s*(?P<name>.+?)\s*[,;]?\s*Sampling frequency:\s*(?P<rate>\d+(?:[.,]\d+)?).*?"
     r"Unit:\s*(?P<unit>[^\s,;]+)"
 )
 _EMGWORKS = re.compile(r"(?P<name>.+?)\s*\[(?P<unit>[^\]]*)\]$")
 _DISCOVER = re.compile(r"(?P<name>.+?)\s*\((?P<unit>[^)]*)\)$")
 _SERIAL = re.compile(r"\s*\(\d+\)$")
-_HERTZ = re.compile(r"([\d.,]*\d)\s*Hz")
+_HERTZ = re.compile(r"(\d+(?:[.,]\d+)?)\s*Hz")
 _TIMES = ("X[s]", "X [s]")
 _LINES_BELOW = 6  # rates, sample periods, …
 _DISAGREE = 1e-3

@@ -14,9 +14,9 @@ from myosynth.formats.arrays import (
     ArraySamples,
     Part,
     array_signals,
-    check_claim,
     stack_parts,
 )
+from myosynth.formats.claims import check_claim
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
 from myosynth.recordings import SignalArray

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import ConfigError, FormatError, MissingExtraError, MyosynthError
-from myosynth.formats.arrays import check_claim
+from myosynth.formats.claims import check_claim
 from myosynth.formats.lazy import LazySamples
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError, InputError, MissingExtraError
-from myosynth.formats.arrays import check_claim
-from myosynth.formats.hdf5 import open_hdf5
+from myosynth.formats.isolation import isolated
 from myosynth.formats.matlab import load_variables
 from myosynth.formats.numpy_files import check_npz
 from myosynth.formats.targets import stated_fs, target_file
@@ -131,18 +130,9 @@ def write_hdf5(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> P
 
 def read_hdf5_set(path: Path, fs: float | None) -> SegmentSet:
     """Read a set from an HDF5 file; see `set_of`."""
-    content: dict[str, NDArray[Any]] = {}
-    with open_hdf5(path) as file:
-        for name, item in file.items():
-            if not hasattr(item, "dtype"):
-                continue
-            n_bytes = float(np.prod([float(n) for n in item.shape])) * item.dtype.itemsize
-            check_claim(path, n_bytes, name)
-            is_text = name in _ALL_TEXTS or item.dtype.kind == "O"
-            content[name] = np.asarray(item.asstr()[()] if is_text else item[()])
-    return set_of(
-        path, {k: v.astype(str) if v.dtype == object else v for k, v in content.items()}, fs
-    )
+    n_bytes = float(path.stat().st_size)
+    content = isolated("hdf5_content", path, n_bytes=n_bytes, texts=_ALL_TEXTS)
+    return set_of(path, content, fs)
 
 
 def write_mat(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Path:
@@ -176,17 +166,4 @@ def write_mat(segments: SegmentSet, out: Path, *, overwrite: bool = False) -> Pa
 
 def read_mat_set(path: Path, fs: float | None) -> SegmentSet:
     """Read a set from a MATLAB file of version 5; see `set_of`."""
-    content = {
-        name: np.array([_cell(each) for each in np.ravel(values)])
-        if values.dtype.kind in "OU" and values.size
-        else values
-        for name, values in load_variables(path).items()
-        if isinstance(values, np.ndarray)
-    }
-    return set_of(path, content, fs)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, np.ndarray):  # an empty text is an empty array
-        return str(value.flat[0]) if value.size else ""
-    return str(value)
+    return set_of(path, load_variables(path), fs)

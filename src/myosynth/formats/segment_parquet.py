@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from myosynth.errors import FormatError, InputError, MissingExtraError
-from myosynth.formats.arrays import check_claim
+from myosynth.formats.claims import check_claim
 from myosynth.formats.parquet import open_parquet
 from myosynth.formats.segment_arrays import set_of
 from myosynth.formats.targets import target_file

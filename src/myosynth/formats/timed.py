@@ -28,7 +28,7 @@ __all__ = ["is_timed", "read_timed"]
 _HEADER = re.compile(r'\s*"?(?:time|zeit|tiempo|temps)\b', re.IGNORECASE)
 _NAMED = re.compile(r"(?P<name>.+?)\s*(?:,\s*(?P<a>[^,()\[\]]+)|\((?P<b>[^()]*)\)|\[(?P<c>.*)\])$")
 _NORAXON = ("noraxon", "ultium", "myoresearch", "telemyo", "mr3", "mr4")
-_STATED = re.compile(r"(?:frequency|rate)\D*(\d(?:[\d.,]*\d)?)\s*hz", re.IGNORECASE)
+_STATED = re.compile(r"(?:frequency|rate)\D*(\d+(?:[.,]\d+)?)\s*hz", re.IGNORECASE)
 _DISAGREE = 1e-3
 _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 1e-3}
 

@@ -5,14 +5,16 @@ Source
 https://github.com/sccn/xdf/wiki/Specifications
 """
 
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from myosynth.errors import FormatError, MissingExtraError
-from myosynth.formats.arrays import check_claim
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.names import unique
 from myosynth.formats.sources import Signals
@@ -21,6 +23,7 @@ from myosynth.recordings import FloatArray
 __all__ = ["read_xdf"]
 
 _DISAGREE = 0.01
+_DAMAGE = re.compile(r"corrupt|error reading|zero-length|truncat|unexpected", re.IGNORECASE)
 
 
 def read_xdf(path: Path, plan: FileMapping | None = None) -> Signals:
@@ -38,7 +41,10 @@ def read_xdf(path: Path, plan: FileMapping | None = None) -> Signals:
     except ImportError as error:
         raise MissingExtraError("pyxdf", "xdf", f"reading {path}") from error
     try:
-        streams, _ = pyxdf.load_xdf(str(path), dejitter_timestamps=False)
+        with _complaints() as complaints:
+            streams, _ = pyxdf.load_xdf(str(path), dejitter_timestamps=False)
+        if complaints:
+            raise FormatError(f"{path} is damaged ({complaints[0]}); record or export it again")
         emg = [stream for stream in streams if _info(stream, "type").upper() == "EMG"]
         held = [f"{_info(stream, 'name')} ({_info(stream, 'type')})" for stream in streams]
         if len(emg) != 1:
@@ -55,12 +61,41 @@ def read_xdf(path: Path, plan: FileMapping | None = None) -> Signals:
         raise FormatError(f"{path} is not a sound XDF file ({said}); record it again") from error
 
 
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What pyxdf only logs although samples are lost: it reads on past damage."""
+    found: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if _DAMAGE.search(text):
+                found.append(text.rstrip("."))
+
+    logger, collector = logging.getLogger("pyxdf"), Collector(logging.INFO)
+    before = (logger.level, logger.propagate)
+    logger.addHandler(collector)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield found
+    finally:
+        logger.removeHandler(collector)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
 def _signals(path: Path, stream: Any, markers: list[tuple[float, str]]) -> Signals:
     samples: FloatArray = np.asarray(stream["time_series"], dtype=np.float64).T
     times = np.asarray(stream["time_stamps"])
     if samples.ndim != 2 or samples.shape[1] < 2:
         raise FormatError(f"{path}: its EMG stream holds no samples")
-    check_claim(path, float(samples.nbytes), "its EMG stream")
+    counted = _first((stream.get("footer") or {}).get("info") or {}, "sample_count")
+    if counted and int(counted) != samples.shape[1]:
+        raise FormatError(
+            f"{path} is damaged: its EMG stream counts {counted} samples and holds "
+            f"{samples.shape[1]}"
+        )
     rate = float(_info(stream, "nominal_srate") or 0)
     shown = (len(times) - 1) / (times[-1] - times[0])
     if not rate > 0:

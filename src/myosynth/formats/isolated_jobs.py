@@ -1,0 +1,215 @@
+"""What the worker process of `isolation` does: h5py and scipy's MATLAB reader are called here."""
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myosynth.errors import FormatError, MissingExtraError, MyosynthError
+from myosynth.formats.claims import check_claim
+from myosynth.formats.isolation import receive, send
+from myosynth.formats.opensignals import is_opensignals, opensignals_channels
+
+__all__ = ["JOBS"]
+
+_NO_NUMBERS = (b"char", b"cell", b"struct", b"function_handle")
+_MOST_OBJECTS = 100_000
+_DEEPEST = 8
+_MOST_BYTES = 1 << 30  # of memory, while only headers are read
+
+
+@contextlib.contextmanager
+def _hdf5(path: Path) -> Iterator[Any]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtraError("h5py", "hdf5", f"reading {path}") from error
+    with h5py.File(path, "r", locking=False) as file:
+        yield file
+
+
+def hdf5_inventory(path: Path) -> dict[str, Any]:
+    """Shapes of the arrays of numbers, all names at the top, and OpenSignals' channels if any."""
+    import h5py
+
+    shapes: dict[str, list[int]] = {}
+    seen = 0
+
+    def visit(name: str, item: Any) -> bool | None:
+        nonlocal seen
+        seen += 1
+        if seen > _MOST_OBJECTS:
+            return True
+        if not isinstance(item, h5py.Dataset) or name.startswith("#") or item.shape is None:
+            return None
+        if item.dtype.kind in "fiu" and item.attrs.get("MATLAB_class") not in _NO_NUMBERS:
+            _check(path, name, item)
+            shapes[name] = [int(n) for n in item.shape]
+        return None
+
+    with _hdf5(path) as file:
+        file.visititems(visit)
+        channels = opensignals_channels(path, file) if is_opensignals(file) else []
+        return {
+            "shapes": shapes,
+            "names": list(file),
+            "channels": [vars(channel) for channel in channels],
+        }
+
+
+def _check(path: Path, name: str, item: Any) -> None:
+    n_bytes = float(np.prod([float(n) for n in item.shape])) * item.dtype.itemsize
+    check_claim(path, n_bytes, name)
+
+
+def hdf5_block(path: Path, parts: Sequence[Sequence[Any]], low: int, high: int) -> NDArray[Any]:
+    """Samples `low` to `high` of channels (array, position or None, times first), one a row."""
+    block = np.empty((len(parts), high - low))
+    held: dict[str, NDArray[Any]] = {}
+    with _hdf5(path) as file:
+        for samples, (name, position, times_first) in zip(block, parts, strict=True):
+            array = file[name]
+            if position is None:
+                along = int(np.argmax(array.shape)) if array.shape else 0
+                samples[:] = np.ravel(array[(slice(None),) * along + (slice(low, high),)])
+            elif not times_first:
+                samples[:] = array[position, low:high]
+            else:
+                if name not in held:  # one reading serves every channel
+                    held[name] = array[low:high]
+                samples[:] = held[name][:, position]
+    return block
+
+
+def hdf5_number(path: Path, name: str) -> float:
+    """The value of an array that holds one number."""
+    with _hdf5(path) as file:
+        return float(np.ravel(file[name][()])[0])
+
+
+def hdf5_content(path: Path, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Every array at the top of a file, those in `texts` as text."""
+    content: dict[str, NDArray[Any]] = {}
+    with _hdf5(path) as file:
+        for name, item in file.items():
+            if not hasattr(item, "dtype"):
+                continue
+            _check(path, name, item)
+            is_text = name in texts or item.dtype.kind == "O"
+            values = np.asarray(item.asstr()[()] if is_text else item[()])
+            content[name] = values.astype(str) if is_text else values
+    return content
+
+
+def matlab_inventory(path: Path) -> dict[str, Any]:
+    """By variable: its shape and MATLAB class."""
+    from scipy.io import whosmat
+
+    held: dict[str, Any] = {}
+    for name, shape, kind in whosmat(str(path)):
+        held[name] = [[int(n) for n in shape], str(kind)]
+        n_bytes = float(np.prod([float(n) for n in shape])) * (1 if kind == "struct" else 8)
+        check_claim(path, n_bytes, name)
+    return held
+
+
+def matlab_content(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Variables, fields of structs as ``data/emg``; cells of texts as texts."""
+    from scipy.io import loadmat
+
+    loaded = loadmat(str(path), variable_names=list(names), struct_as_record=True)
+    if missing := sorted(set(names) - set(loaded)):
+        raise FormatError(f"{path} is damaged: variable {missing[0]!r} cannot be read")
+    return dict(_flattened({name: loaded[name] for name in names}))
+
+
+def _flattened(
+    values: Mapping[str, Any], prefix: str = "", depth: int = 0
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    for name, value in values.items():
+        array = np.asarray(value)
+        if array.dtype.names:
+            if array.size == 1 and depth < _DEEPEST:
+                inner = {field: array[field].flat[0] for field in array.dtype.names}
+                yield from _flattened(inner, f"{prefix}{name}/", depth + 1)
+        elif array.dtype.kind in "fiu":
+            yield f"{prefix}{name}", array
+        elif array.dtype.kind in "OU":
+            texts = [_cell(each) for each in array.ravel()]
+            yield f"{prefix}{name}", np.array(texts, dtype=str)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, np.ndarray):  # an empty text is an empty array
+        return str(value.flat[0]) if value.size else ""
+    return str(value)
+
+
+JOBS: dict[str, Callable[..., Any]] = {
+    "hdf5_inventory": hdf5_inventory,
+    "hdf5_block": hdf5_block,
+    "hdf5_number": hdf5_number,
+    "hdf5_content": hdf5_content,
+    "matlab_inventory": matlab_inventory,
+    "matlab_content": matlab_content,
+}
+
+
+def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    path = Path(request["path"])
+    try:
+        return {"value": JOBS[request["job"]](path, **request["arguments"])}
+    except MyosynthError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        # these libraries let errors of every kind through for damaged files
+        kind = "MATLAB" if request["job"].startswith("matlab") else "HDF5"
+        said = str(error) or type(error).__name__
+        message = f"{path} is not a sound {kind} file ({said}); save it again"
+        return {"error": "FormatError", "message": message}
+
+
+def _limit_memory(bounded: bool) -> None:
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = _MOST_BYTES if bounded else most
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
+def _work() -> None:
+    # what a library prints must not be taken for an answer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    requests = sys.stdin.buffer
+    has_clock = hasattr(signal, "ITIMER_PROF")
+    while True:
+        try:
+            request = receive(requests)
+        except EOFError:
+            return
+        library = "scipy.io" if request["job"].startswith("matlab") else "h5py"
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)  # before the clock starts
+        _limit_memory(request["bounded"])
+        if has_clock:  # its signal ends the process, inside compiled code too
+            signal.setitimer(signal.ITIMER_PROF, request["seconds"])
+        answer = _answer(request)
+        if has_clock:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        send(answers, answer)
+
+
+if __name__ == "__main__":
+    _work()

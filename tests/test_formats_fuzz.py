@@ -1,0 +1,223 @@
+"""Damaged, truncated and lying files: our error, soon and in little memory; never a crash or hang.
+
+Time is counted as processor time, so that a busy machine does not fail the test.
+"""
+
+import contextlib
+import resource
+import struct
+import warnings
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from myosynth.errors import FormatError, MyosynthError
+from myosynth.formats import WRITERS, FileMapping, read_recordings, read_segments
+from myosynth.recordings import SegmentSet
+from test_formats_readers import CONTRACT, samples
+
+GIB = 1 << 30
+
+
+def opensignals(stem, data, fs):
+    h5py = pytest.importorskip("h5py")
+    path = stem.with_suffix(".h5")
+    with h5py.File(path, "w") as file:
+        device = file.create_group("00:07")
+        device.attrs.update({"sampling rate": int(fs), "channels": [1, 2], "resolution": [16, 16],
+                             "device": "biosignalsplux"})  # fmt: skip
+        for port in (1, 2):
+            device[f"raw/channel_{port}"] = (data[port - 1] * 1e7 + 32768).astype("u2")[:, None]
+            device[f"raw/channel_{port}"].attrs["sensor"] = "EMG"
+    return path
+
+
+def matlab_plain(stem, data, fs):
+    path = stem.with_suffix(".mat")
+    scipy.io.savemat(path, {"trial": {"emg": data.T * 1e6, "fs": fs}})
+    return path
+
+
+FILES = {
+    **{kind: row[:2] for kind, row in CONTRACT.items() if kind not in ("text", "npy", "parquet")},
+    "npy": (CONTRACT["npy"][0], {**CONTRACT["npy"][1], "fs": 1000}),
+    "parquet": (CONTRACT["parquet"][0], {**CONTRACT["parquet"][1], "fs": 1000}),
+    "opensignals": (opensignals, None),
+    "matlab_plain": (matlab_plain, CONTRACT["matlab"][1]),
+}
+SETS = ["npz", "hdf5", "mat", "parquet", "csv"]
+SUFFIXES = {"npz": ".npz", "hdf5": ".h5", "mat": ".mat", "parquet": ".parquet", "csv": ".csv"}
+
+
+@st.composite
+def damage(draw):
+    """A function that damages bytes: cuts them, or changes some, most often near the beginning."""
+    how = draw(st.sampled_from(["cut", "bytes", "bits", "runs", "copies"]))
+    within = draw(st.sampled_from([0.02, 0.2, 1.0]))
+    spots = draw(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8))
+    run = draw(st.sampled_from([b"\xff", b"\x00", b"\x7f", b"9"])) * draw(
+        st.sampled_from([1, 4, 8])
+    )
+
+    def damaged(content):
+        if how == "cut":
+            return content[: int(spots[0][0] * len(content))]
+        changed = bytearray(content)
+        most = max(64, int(within * len(content))) - 1
+        for share, value in spots:
+            at = min(int(share * most), len(changed) - 1)
+            if how == "bytes":
+                changed[at] = value
+            elif how == "bits":
+                changed[at] ^= 1 << value % 8
+            elif how == "runs":
+                changed[at : at + len(run)] = run
+            else:
+                changed[at : at + 16] = changed[value : value + 16]
+        return bytes(changed)
+
+    return damaged
+
+
+def spent():
+    """Processor seconds and largest memory (bytes) of this process and those that ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    seconds = sum(each.ru_utime + each.ru_stime for each in used)
+    return seconds, max(each.ru_maxrss for each in used) * 1024
+
+
+def refused_or_read(read):
+    before, _ = spent()
+    with contextlib.suppress(MyosynthError):
+        read()
+    after, memory = spent()
+    assert after - before < 2
+    return memory
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Sound files, written once."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    files = {}
+    for kind, (write, mapping) in FILES.items():
+        (folder / kind).mkdir()
+        path = write(folder / kind / "x_task-pull", samples(n_times=1200), 1000.0)
+        files[kind] = (path, path.read_bytes(), FileMapping(**mapping) if mapping else None)
+    signals = np.random.default_rng(0).standard_normal((4, 2, 100)).astype("f4") * 1e-3
+    for kind in SETS:
+        segments = SegmentSet(signals, 1000.0, ["pull", "push"] * 2)
+        path = WRITERS[kind](segments, folder / f"set{SUFFIXES[kind]}")
+        files[f"set {kind}"] = (path, path.read_bytes(), None)
+    return files
+
+
+def read_all(path, plan):
+    for recording in read_recordings(path, mapping=plan):
+        assert recording.data[:, :50].shape[0] == recording.n_channels
+        recording.data[:, -50:]
+        if recording.n_times * recording.n_channels < 1 << 20:
+            recording.load()
+
+
+def attack(whole, kind, damaged):
+    path, content, plan = whole[kind]
+    path.write_bytes(damaged(content))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if kind.startswith("set "):
+                return refused_or_read(lambda: read_segments(path).read())
+            return refused_or_read(lambda: read_all(path, plan))
+    finally:
+        path.write_bytes(content)
+
+
+FUZZ = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+KINDS = [*FILES, *(f"set {kind}" for kind in SETS)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, derandomize=True, **FUZZ)
+@given(damaged=damage())
+def test_damage_is_refused_or_harmless(whole, kind, damaged):
+    assert attack(whole, kind, damaged) < GIB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=300, **FUZZ)
+@given(damaged=damage())
+def test_more_damage_is_refused_or_harmless(whole, kind, damaged):
+    assert attack(whole, kind, damaged) < GIB
+
+
+def replaced(old, new):
+    def damaged(content):
+        assert old in content
+        return content.replace(old, new)
+
+    return damaged
+
+
+def u64(number):
+    return struct.pack("<Q", number)
+
+
+LIES = {
+    "edf records": ("edf", lambda c: c[:236] + b"99999999" + c[244:]),
+    "edf signals": ("edf", lambda c: c[:252] + b"9999" + c[256:]),
+    "c3d frames": ("c3d", lambda c: c[:8] + b"\xfe\xff" + c[10:]),
+    "c3d channels": ("c3d", lambda c: c[:4] + b"\xff\xff" + c[6:]),
+    "npy shape": ("npy", replaced(b"(2, 1200), }", b"(9, 99999), ")),
+    "npz shape": ("npz", replaced(b"PK\x01\x02", b"PK\x01\x03")),
+    "hdf5 shape": ("hdf5", replaced(u64(1200), u64(1 << 40))),
+    "hdf5 chunk": ("hdf5", replaced(struct.pack("<I", 1000), struct.pack("<I", 1 << 31))),
+    "opensignals shape": ("opensignals", replaced(u64(1200), u64(1 << 40))),
+    "matlab shape": ("matlab_plain",
+                     replaced(struct.pack("<ii", 1200, 2), struct.pack("<ii", 1 << 30, 2))),
+    "wfdb length": ("wfdb", replaced(b" 1200\n", b" 999999999999\n")),
+    "wfdb signals": ("wfdb", replaced(b" 2 1000 ", b" 99999999 1000 ")),
+    "wfdb elsewhere": ("wfdb", replaced(b"x_task-pull.dat", b"/etc/hostname   ")),
+    "xdf samples": ("xdf", replaced(struct.pack("<BI", 4, 500), struct.pack("<BI", 4, 1 << 31))),
+    "parquet footer": ("parquet", lambda c: c[:-8] + struct.pack("<I", 1 << 31) + b"PAR1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_lies_about_size_are_refused_before_memory_is_taken(whole, lie):
+    kind, damaged = LIES[lie]
+    path, content, plan = whole[kind]
+    path.write_bytes(damaged(content))
+    try:
+        seconds, memory = spent()
+        with pytest.raises(FormatError):
+            read_all(path, plan)
+        after = spent()
+        assert after[0] - seconds < 2
+        assert after[1] - memory < GIB // 4
+    finally:
+        path.write_bytes(content)
+
+
+def test_the_worker_is_replaced_and_goes_on(whole, tmp_path):
+    """A reading that crashes or does not end costs one error; the next file is read."""
+    from myosynth.formats import isolation
+
+    sound, _, plan = whole["hdf5"]
+    (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\x00" * 500)
+    with pytest.raises(FormatError, match="not a sound HDF5 file"):
+        isolation.isolated("hdf5_inventory", tmp_path / "x.h5")
+    crashed = isolation._Worker.running()
+    crashed._process.kill()
+    crashed._process.wait()
+    seconds, _ = spent()
+    endless = [["trial/emg", 0, False]] * 200_000
+    with pytest.raises(FormatError, match="did not come to an end"):
+        isolation.isolated("hdf5_block", sound, parts=endless, low=0, high=1)
+    assert 0.5 < spent()[0] - seconds < 3
+    (recording,) = read_recordings(sound, mapping=plan)
+    assert recording.n_times == 1200
