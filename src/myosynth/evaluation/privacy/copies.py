@@ -1,7 +1,7 @@
 """Attacks on released data segment by segment: fingerprints, copies, and their canaries."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -175,7 +175,7 @@ def _attack(
         matcher,
         of_train,
         of_holdout,
-        Gumbel.fit(of_holdout.by_candidate),
+        Gumbel.fit(of_holdout.standardised(of_holdout.by_candidate)),
         law,
         law.threshold(synthetic.n * max(1.0, train.n / holdout.n), FALSE_ALARM),
     )
@@ -206,6 +206,7 @@ def _plant(
     own, by_copy = one.matcher.match_parts(Source.held(victims), copies, part)
     others, _ = one.matcher.match_parts(holdout, copies, part)
     results = {}
+    usual = replace(one.train, usual=one.train.usual[:, planting.rows])
     for k, name in enumerate(disguised):
         members = one.train.by_candidate[planting.rows]
         non_members = one.holdout.by_candidate
@@ -213,7 +214,11 @@ def _plant(
         for step, (share, count) in enumerate(planting.counts.items()):
             members = np.maximum(members, own[k * n_steps + step])
             non_members = np.maximum(non_members, others[k * n_steps + step])
-            results[name, share] = _Planted(members[:count], non_members, hits[:count])
+            results[name, share] = _Planted(
+                usual.standardised(members)[:count],
+                one.holdout.standardised(non_members),
+                hits[:count],
+            )
     return results
 
 
@@ -223,8 +228,10 @@ def _gather(found: dict[str, _One], groups: Groups, rng: np.random.Generator) ->
     if not apart.any():
         apart[:] = True
     groups = Groups(groups.members, groups.non_members[apart])
-    members = {name: one.train.by_candidate for name, one in found.items()}
-    non_members = {name: one.holdout.by_candidate[apart] for name, one in found.items()}
+    members = {n: one.train.standardised(one.train.by_candidate) for n, one in found.items()}
+    non_members = {
+        n: one.holdout.standardised(one.holdout.by_candidate)[apart] for n, one in found.items()
+    }
     laws = {name: one.candidate_law for name, one in found.items()}
     copies = {name: one.copies for name, one in found.items()}
     members[COMBINED], non_members[COMBINED] = _best(members, laws), _best(non_members, laws)

@@ -62,12 +62,21 @@ class Best:
         The largest z over the other side.
     synthetic_of, candidate_of : array of int
         Where it was reached.
+    usual : array, (2, n_candidates)
+        Mean and standard deviation of each candidate's z over all synthetic segments, limited to
+        ±4 so that copies do not count: some segments are like everything, and no copies for it.
     """
 
     by_candidate: Array
     synthetic_of: Index
     by_synthetic: Array
     candidate_of: Index
+    usual: Array
+
+    def standardised(self, by_candidate: Array) -> Array:
+        """Scores of the candidates in units of what is usual for each."""
+        result: Array = (by_candidate - self.usual[0]) / np.maximum(self.usual[1], 0.1)
+        return result
 
     @staticmethod
     def empty(n_candidates: int, n_synthetic: int) -> "Best":
@@ -76,12 +85,16 @@ class Best:
             np.zeros(n_candidates, dtype=np.intp),
             np.full(n_synthetic, -np.inf),
             np.zeros(n_synthetic, dtype=np.intp),
+            np.zeros((2, n_candidates)),
         )
 
     def add(self, first_row: int, first_column: int, block: NDArray[Any]) -> None:
         """Take in a block of z; its corner is (`first_row`, `first_column`)."""
         rows = slice(first_row, first_row + block.shape[0])
         columns = slice(first_column, first_column + block.shape[1])
+        limited = block.clip(-4, 4)
+        self.usual[0, rows] += limited.sum(axis=1)
+        self.usual[1, rows] += np.square(limited).sum(axis=1)
         for best, where, axis, offset in (
             (self.by_candidate[rows], self.synthetic_of[rows], 1, first_column),
             (self.by_synthetic[columns], self.candidate_of[columns], 0, first_row),
@@ -147,6 +160,8 @@ class Matcher:
                 for i, j, block in self._blocks(one, two):
                     best.add(a[0] + i, b[0] + j, block)
                 on_block((a[0] + (b[-1] + 1) / synthetic.n * len(a)) / candidates.n)
+        best.usual /= synthetic.n
+        best.usual[1] = np.sqrt(np.maximum(best.usual[1] - best.usual[0] ** 2, 0))
         return best
 
     def match_parts(

@@ -100,7 +100,7 @@ def _power(canaries: list[Canary]) -> float | None:
 
 def _membership(search: CopySearch) -> bool:
     together = search.attacks[-1]
-    return search.membership_p <= _P and (together.low or 0) > together.best
+    return search.membership_p <= _P / 2 and (together.low or 0) > together.best
 
 
 def model_threat(
