@@ -40,6 +40,7 @@ __all__ = [
 
 _MOST_ROWS = 60
 _MOST_NOTES = 10
+_NEVER_WRAPPED = 18
 _INFO_TABLES = ("splits", "findings", "recordings")
 _SEVERITIES = ("error", "warning", "note")
 _SPLITS = ("train", "holdout", "validation", "unseen")
@@ -99,7 +100,13 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(not isinstance(row[number], str) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        longest = max((len(_text(row[number])) for row in rows), default=0)
+        table.add_column(
+            name,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            min_width=min(longest, _NEVER_WRAPPED),
+        )
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(_text(value) for value in row))
     console = Console()
@@ -228,7 +235,8 @@ def show_audit(audit: "Audit", out: str) -> None:
         power = "" if threat.power is None else f"{threat.power:.2f}"
         rows.append([name, VERDICTS[threat.verdict], power, threat.meaning, threat.next_step])
     _table("Who has the … learns", ["has", "verdict", "power", "meaning", "next"], rows)
-    _warn(audit.warnings)
+    said = {finding.text for finding in audit.findings}
+    _warn([each for each in audit.warnings if each not in said])
     for finding in audit.findings:
         _say(f"{finding.severity}: {finding.text}")
     _say(f"The audit is {out}/audit.html")
@@ -252,13 +260,13 @@ def show_demo(summary: "DemoSummary", out: str) -> None:
         ]
         for row in summary.rows
     ]
-    groups = [name.replace("_", " ") for name in summary.rows[0]["z"]] if summary.rows else []
+    groups = [name.partition("_")[0] for name in summary.rows[0]["z"]] if summary.rows else []
     minutes = sum(summary.seconds.values()) / 60
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
     _say(f"Done in {minutes:.1f} min ({steps})")
     _table(
-        "Real / synthetic; z: 0 = like more recordings of the same people, 1 = like other people",
-        ["task", "RMS (mV)", "rhythm (Hz)", *(f"z {name}" for name in groups)],
+        "Real / synthetic, and z by features: 0 = like the same people, 1 = like others",
+        ["task", "RMS (mV)", "rhythm (Hz)", *groups],
         rows,
     )
     _say(f"Report: {summary.report}")

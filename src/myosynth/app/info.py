@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["info"]
 
 _MODEL_FILES = ("config.json", "model.safetensors")
-_REPORTS = {"scores.json": "evaluation report", "audit.json": "privacy audit"}
+_REPORTS = {
+    "scores.json": "evaluation report",
+    "audit.json": "privacy audit",
+    "compare.json": "comparison",
+    "check.json": "check of recordings",
+}
 
 
 @checked
@@ -157,12 +162,12 @@ def _report(path: Path, kind: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise FormatError(f"{path} is damaged; make it again")
     pages = sorted(each.name for each in path.parent.glob("*.html"))
-    return {
-        "kind": kind,
-        "pages": pages,
-        "n_rows": len(content.get("rows", [])),
-        "findings": content.get("findings", []),
-    }
+    facts = {"kind": kind, "pages": pages, "findings": content.get("findings", [])}
+    if "threats" in content:
+        threats = content["threats"].items()
+        return facts | {"verdicts": {name: threat.get("verdict") for name, threat in threats}}
+    tasks = {row.get("task") for row in content.get("rows", [])} - {"all"}
+    return facts | {"tasks": sorted(tasks), "n_rows": len(content.get("rows", []))}
 
 
 def _recordings(path: Path, mapping: str | None) -> dict[str, Any]:
