@@ -1,6 +1,7 @@
 """The nouns that everything else passes on: `Recording` and `SegmentSet`."""
 
 from myosynth.recordings.recording import Annotation, FloatArray, Recording, SignalArray
+from myosynth.recordings.reporting import ReportingItems, reporting_items, with_reporting
 from myosynth.recordings.segments import SPLITS, SegmentSet, SegmentWriter
 
 __all__ = [
@@ -8,7 +9,10 @@ __all__ = [
     "Annotation",
     "FloatArray",
     "Recording",
+    "ReportingItems",
     "SegmentSet",
     "SegmentWriter",
     "SignalArray",
+    "reporting_items",
+    "with_reporting",
 ]
