@@ -31,11 +31,11 @@ Real32 = NDArray[np.float32]
 MAX_CHANNELS = 8
 """Of more channels (grids), this many evenly spaced ones are compared."""
 LOW_HZ, HIGH_SHARE = 15.0, 0.45
-_WAVE_BINS = 384  # per channel: 15–143 Hz of three seconds, where EMG has most of its power
+_WAVE_BINS = 256  # per channel: 15–100 Hz of three seconds, where EMG has most of its power
 _PERIODOGRAM_BINS = 1200
 _STFT_HIGH_HZ = 450.0
 _STFT_WINDOWS_S = (0.045, 0.128, 0.36)
-_HOPS = 4  # per window
+_HOPS = 3  # per window
 _DETAIL_LIMIT = 3.0  # in ln power: one line or one zero must not decide a correlation
 
 
