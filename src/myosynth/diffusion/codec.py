@@ -11,9 +11,7 @@ from myosynth.errors import InputError
 
 __all__ = ["SpectrogramCodec"]
 
-_WINDOW_S = 0.128
-_FRAMES_MULTIPLE = 8
-_BINS_MULTIPLE = 8
+_FRAMES_MULTIPLE = 4
 _POWER_FLOOR = 1e-4
 
 
@@ -23,8 +21,8 @@ class SpectrogramCodec(nn.Module):
     A segment is divided by the RMS of each channel (its log is the *effort*: gain–shape). The STFT
     with a square-root Hann window both ways at half overlap is inverted exactly on the kept bins.
     Each bin is divided by its training RMS (whitening). The *envelope map* is the log power in
-    `n_bands` triangular bands, smoothed over frames; the *carrier* is the whitened planes divided
-    by that envelope, again whitened by bin.
+    `n_bands` triangular bands, averaged over a triangle of 2 · `envelope_stride` frames; the
+    *carrier* is the whitened planes divided by that envelope (interpolated), again whitened by bin.
 
     Parameters
     ----------
@@ -34,10 +32,14 @@ class SpectrogramCodec(nn.Module):
         Shape of one segment.
     band_hz : (float, float)
         The recordings' pass band; bins above 1.1 × its upper edge are not modelled.
+    window_s : float
+        Length of the STFT window, s.
     n_bands : int
         Bands of the envelope map; 0 for one stage (no envelope map).
-    frame_smoothing : sequence of float
-        Symmetric kernel over frames for the envelope map; sums to 1.
+    envelope_stride : int
+        STFT frames per frame of the envelope map.
+    patch : (int, int)
+        Bins and frames are rounded up to multiples of these.
 
     Raises
     ------
@@ -52,7 +54,7 @@ class SpectrogramCodec(nn.Module):
     window: Tensor
     to_bands: Tensor
     to_bins: Tensor
-    smoother: Tensor
+    triangle: Tensor
 
     def __init__(
         self,
@@ -61,8 +63,10 @@ class SpectrogramCodec(nn.Module):
         n_channels: int,
         n_times: int,
         band_hz: tuple[float, float] = (10.0, 500.0),
+        window_s: float = 0.032,
         n_bands: int = 8,
-        frame_smoothing: tuple[float, ...] = (0.25, 0.5, 0.25),
+        envelope_stride: int = 4,
+        patch: tuple[int, int] = (2, 4),
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -70,11 +74,14 @@ class SpectrogramCodec(nn.Module):
             "n_channels": n_channels,
             "n_times": n_times,
             "band_hz": list(band_hz),
+            "window_s": window_s,
             "n_bands": n_bands,
-            "frame_smoothing": list(frame_smoothing),
+            "envelope_stride": envelope_stride,
+            "patch": list(patch),
         }
         self.fs, self.n_channels, self.n_times = float(fs), n_channels, n_times
-        self.hop_length = max(8, round(_WINDOW_S * fs / 2))
+        self.stride, self.patch_frames = envelope_stride, patch[1]
+        self.hop_length = max(8, round(window_s * fs / 2))
         self.n_fft = 2 * self.hop_length
         if n_times < 2 * self.n_fft:
             raise InputError(
@@ -82,16 +89,16 @@ class SpectrogramCodec(nn.Module):
                 f"prepare segments of at least {2 * self.n_fft / fs:.2f} s"
             )
         wanted = math.ceil(1.1 * band_hz[1] / (fs / self.n_fft))
-        wanted = -(-wanted // _BINS_MULTIPLE) * _BINS_MULTIPLE
-        self.n_bins = min(self.n_fft // 2, wanted)
+        wanted = -(-wanted // patch[0]) * patch[0]
+        self.n_bins = min(self.n_fft // 2 // patch[0] * patch[0], wanted)
         self.n_bands = min(n_bands, self.n_bins)
         self.register_buffer("window", torch.hann_window(self.n_fft).sqrt(), persistent=False)
         to_bands, to_bins = _band_matrices(self.n_bins, max(1, self.n_bands))
         self.register_buffer("to_bands", to_bands, persistent=False)
         self.register_buffer("to_bins", to_bins, persistent=False)
-        self.register_buffer(
-            "smoother", torch.tensor(frame_smoothing).reshape(1, 1, -1), persistent=False
-        )
+        ramp = torch.arange(1, 2 * envelope_stride, 2) / (2 * envelope_stride**2)
+        triangle = torch.cat([ramp, ramp.flip(0)])
+        self.register_buffer("triangle", triangle.reshape(1, 1, -1), persistent=False)
         bands = max(1, self.n_bands)
         self.register_buffer("bin_rms", torch.ones(n_channels, self.n_bins, 1))
         self.register_buffer("carrier_rms", torch.ones(n_channels, self.n_bins, 1))
@@ -99,33 +106,45 @@ class SpectrogramCodec(nn.Module):
         self.register_buffer("envelope_std", torch.ones(n_channels, bands, 1))
 
     def n_frames(self, n_times: int | None = None) -> int:
-        """STFT frames for a signal of `n_times` samples, rounded up to a multiple of 8."""
+        """STFT frames for a signal of `n_times` samples, rounded up to whole envelope frames."""
         frames = -(-(n_times or self.n_times) // self.hop_length) + 1
-        return -(-frames // _FRAMES_MULTIPLE) * _FRAMES_MULTIPLE
+        multiple = math.lcm(_FRAMES_MULTIPLE * self.stride, self.patch_frames)
+        return -(-frames // multiple) * multiple
 
     # -- STFT and its inverse
 
     def stft(self, signals: Tensor) -> Tensor:
         """(B, C, T) → complex (B, C, F, N); the lowest `n_bins` bins."""
         total = (self.n_frames(signals.shape[-1]) + 1) * self.hop_length
-        padded = functional.pad(
-            signals, (self.hop_length, total - self.hop_length - signals.shape[-1])
-        )
+        ends = (self.hop_length, total - self.hop_length - signals.shape[-1])
+        return self._frames(functional.pad(signals, ends))
+
+    def _frames(self, padded: Tensor) -> Tensor:
         frames = padded.unfold(-1, self.n_fft, self.hop_length) * self.window
         spectrum: Tensor = torch.fft.rfft(frames).transpose(-1, -2)
         return spectrum[..., : self.n_bins, :]
 
     def istft(self, spectrum: Tensor, n_times: int | None = None) -> Tensor:
         """Complex (B, C, F, N) → (B, C, T); the inverse of `stft` on signals within its bins."""
-        n_times = n_times or self.n_times
+        signal = self._overlap_add(spectrum)
+        return signal[..., self.hop_length : self.hop_length + (n_times or self.n_times)]
+
+    def _overlap_add(self, spectrum: Tensor) -> Tensor:
         batch, channels, n_bins, n_frames = spectrum.shape
         full = functional.pad(spectrum, (0, 0, 0, self.n_fft // 2 + 1 - n_bins))
         frames = torch.fft.irfft(full.transpose(-1, -2), n=self.n_fft) * self.window
         halves = frames.reshape(batch, channels, n_frames, 2, self.hop_length)
         first = functional.pad(halves[:, :, :, 0], (0, 0, 0, 1))
         second = functional.pad(halves[:, :, :, 1], (0, 0, 1, 0))
-        signal = (first + second).reshape(batch, channels, -1)
-        return signal[..., self.hop_length : self.hop_length + n_times]
+        return (first + second).reshape(batch, channels, -1)
+
+    def to_signal(self, planes: Tensor) -> Tensor:
+        """Planes (B, 2C, F, N) → the signal of all frames (B, C, (N + 1) · hop), ends included."""
+        return self._overlap_add(_to_complex(planes))
+
+    def to_planes(self, signal: Tensor) -> Tensor:
+        """The inverse of `to_signal` on signals within the bins."""
+        return _to_planes(self._frames(signal))
 
     def round_trip(self, signals: Tensor) -> Tensor:
         """What the representation alone costs: signals through the STFT and back, no network."""
@@ -162,27 +181,37 @@ class SpectrogramCodec(nn.Module):
         return self.stft(shape) / self.bin_rms
 
     def log_envelope(self, whitened: Tensor) -> Tensor:
-        """Whitened spectrum → log power by band and frame (B, C, n_bands, N)."""
+        """Whitened spectrum → log power by band and envelope frame (B, C, n_bands, N / stride)."""
         power = torch.einsum("bcfn,fk->bckn", whitened.abs().square(), self.to_bands)
         batch, channels, bands, frames = power.shape
-        half = self.smoother.shape[-1] // 2
-        flat = functional.pad(power.reshape(-1, 1, frames), (half, half), mode="replicate")
-        smooth = functional.conv1d(flat, self.smoother)
-        return (smooth.reshape(batch, channels, bands, frames) + _POWER_FLOOR).log()
+        half = self.stride // 2
+        ends = (half, self.stride - half)
+        flat = functional.pad(power.reshape(-1, 1, frames), ends, mode="replicate")
+        smooth = functional.conv1d(flat, self.triangle, stride=self.stride)
+        return (smooth.reshape(batch, channels, bands, -1) + _POWER_FLOOR).log()
+
+    def by_frame(self, envelope: Tensor) -> Tensor:
+        """(B, C, K, N / stride) → (B, C, K, N), interpolated."""
+        if self.stride == 1 or envelope.shape[2] == 0:
+            return envelope.repeat_interleave(self.stride, dim=-1)
+        flat = envelope.flatten(1, 2)
+        fine = functional.interpolate(flat, scale_factor=self.stride, mode="linear")
+        return fine.reshape(*envelope.shape[:3], -1)
 
     def envelope_scale(self, log_envelope: Tensor) -> Tensor:
-        """Log power by band → amplitude by bin (B, C, F, N)."""
-        return (0.5 * torch.einsum("bckn,kf->bcfn", log_envelope, self.to_bins)).exp()
+        """Log power by band and envelope frame → amplitude by bin and frame (B, C, F, N)."""
+        fine = self.by_frame(log_envelope)
+        return (0.5 * torch.einsum("bckn,kf->bcfn", fine, self.to_bins)).exp()
 
     def encode(self, shape: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit-RMS signals (B, C, T) → standardised envelope map (B, C, K, N) and planes.
+        """Unit-RMS signals (B, C, T) → standardised envelope map (B, C, K, N / stride) and planes.
 
         Planes are (B, 2C, F, N): the real planes of all channels, then the imaginary ones.
-        With one stage (`n_bands` = 0) the map is empty: (B, C, 0, N).
+        With one stage (`n_bands` = 0) the map is empty: (B, C, 0, N / stride).
         """
         whitened = self.whiten(shape)
         if self.n_bands == 0:
-            return whitened.real[:, :, :0], _to_planes(whitened)
+            return whitened.real[:, :, :0, :: self.stride], _to_planes(whitened)
         log_envelope = self.log_envelope(whitened)
         carrier = whitened / self.envelope_scale(log_envelope) / self.carrier_rms
         envelope = (log_envelope - self.envelope_mean) / self.envelope_std

@@ -58,7 +58,7 @@ class EffortDensity:
             covariance: Array = _LEAST_VARIANCE * np.eye(efforts.shape[1])
             if len(efforts) > 1:
                 covariance += np.atleast_2d(np.cov(efforts.T))
-            factor = np.linalg.cholesky(covariance)
+            factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
             return EffortDensity(np.ones(1), efforts.mean(0)[None], factor[None], low, high)
         fits = [
             GaussianMixture(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from myosynth.diffusion.networks import ResidualUNet
+from myosynth.diffusion.networks import ResidualUNet, TemporalUNet
 
 __all__ = ["Condition", "Denoiser", "draw_sigma", "spectral_loss"]
 
@@ -45,13 +45,16 @@ class Denoiser(nn.Module):
     Source: Karras et al. 2022, eq. 7 and table 1 (arXiv 2206.00364), with σ_data = 1.
     """
 
-    def __init__(self, network: ResidualUNet, config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, network: ResidualUNet | TemporalUNet, config: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.config = dict(config or {})
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """x (B, P, F, N) with noise of level sigma (B,) → denoised (B, P, F, N)."""
+        x = self.network.project(x)
         s = sigma.reshape(-1, 1, 1, 1)
         norm = (s.square() + SIGMA_DATA**2).sqrt()
         c_skip, c_out, c_in = SIGMA_DATA**2 / norm.square(), s * SIGMA_DATA / norm, 1 / norm
@@ -103,6 +106,7 @@ def spectral_loss(
     temporal : Tensor, (B,)
         The same after the inverse STFT, per sample of time; zero without `temporal`.
     """
+    clean = denoiser.network.project(clean)  # what no denoiser could give back is no error
     denoised = denoiser(clean + sigma.reshape(-1, 1, 1, 1) * noise, sigma, condition)
     weight = (sigma.square() + SIGMA_DATA**2) / (sigma * SIGMA_DATA).square()
     error = denoised - clean

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.denoiser import Denoiser
-from myosynth.diffusion.networks import ResidualUNet
+from myosynth.diffusion.networks import ResidualUNet, TemporalUNet
 from myosynth.diffusion.settings import TrainingSettings
 from myosynth.errors import CheckpointError, FormatError
 from myosynth.storage import atomic_directory, read_json, write_json
@@ -88,7 +88,9 @@ class Model(nn.Module):
             n_times=description.n_times,
             band_hz=description.band_hz,
             n_bands=settings.n_bands if two else 0,
-            frame_smoothing=settings.frame_smoothing,
+            window_s=settings.window_s,
+            envelope_stride=settings.envelope_stride,
+            patch=settings.patch,
         )
         shared: dict[str, Any] = {
             "n_tasks": len(conditions.tasks),
@@ -105,15 +107,30 @@ class Model(nn.Module):
                 **shared,
             )
             self.stages["envelope"] = Denoiser(envelope)
-        planes = ResidualUNet(
-            in_planes=2 * n_channels,
-            n_bins=self.codec.n_bins,
-            n_extra=n_channels * self.codec.n_bands,
-            backbone=settings.backbone,
-            width=settings.width,
+        self.stages["planes"] = Denoiser(self._planes_network(n_channels, shared))
+
+    def _planes_network(
+        self, n_channels: int, shared: dict[str, Any]
+    ) -> ResidualUNet | TemporalUNet:
+        settings, codec = self.settings, self.codec
+        shared = {
+            "in_planes": 2 * n_channels,
+            "n_bins": codec.n_bins,
+            "n_extra": n_channels * codec.n_bands,
+            "width": settings.width,
+            "n_blocks": settings.n_blocks,
+            **shared,
+        }
+        if settings.backbone != "temporal":
+            return ResidualUNet(backbone=settings.backbone, patch=settings.patch, **shared)
+        return TemporalUNet(
+            to_signal=codec.to_signal,
+            to_planes=codec.to_planes,
+            scale=codec.n_fft**0.5 / 2,
+            n_channels=n_channels,
+            patch_times=codec.hop_length // settings.patches_per_hop,
             **shared,
         )
-        self.stages["planes"] = Denoiser(planes)
 
     @property
     def n_parameters(self) -> int:
@@ -124,10 +141,16 @@ class Model(nn.Module):
         assert isinstance(denoiser, Denoiser)
         return denoiser
 
-    def shape_of(self, stage: str, n_frames: int) -> tuple[int, int, int]:
-        """(P, F, N) of a stage's planes."""
+    def shape_of(self, stage: str, n_times: int | None = None) -> tuple[int, int, int]:
+        """(P, F, N) of what a stage draws for signals of `n_times` samples."""
         network = self.stage(stage).network
+        n_frames = self.codec.n_frames(n_times)
+        n_frames = n_frames // self.codec.stride if stage == "envelope" else n_frames
         return network.in_planes, network.n_bins, n_frames
+
+    def extra(self, envelope: Tensor) -> Tensor | None:
+        """Envelope map (B, C, K, N / stride) → condition by frame (B, C·K, N); None where empty."""
+        return self.codec.by_frame(envelope).flatten(1, 2) if envelope.shape[2] else None
 
     def config(self) -> dict[str, Any]:
         """JSON-able: all that `load_model` needs beside the weights."""
@@ -147,11 +170,6 @@ class Model(nn.Module):
             TrainingSettings.from_dict(config["settings"]),
             Conditions.from_dict(config["conditions"]),
         )
-
-
-def flat_extra(envelope: Tensor) -> Tensor | None:
-    """Envelope map (B, C, K, N) → condition by frame (B, C·K, N); None where it is empty."""
-    return envelope.flatten(1, 2) if envelope.shape[2] else None
 
 
 def save_model(

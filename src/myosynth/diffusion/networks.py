@@ -1,5 +1,6 @@
 """The residual U-Net: `unet1d` along time with bins as channels, `unet2d` over the planes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,10 @@ from torch.nn import functional
 
 from myosynth.errors import ConfigError
 
-__all__ = ["BACKBONES", "ResidualUNet"]
+__all__ = ["BACKBONES", "ResidualUNet", "TemporalUNet"]
+
+
+BACKBONES = ("temporal", "unet1d", "unet2d")
 
 
 class _Block(nn.Module):
@@ -74,6 +78,8 @@ class ResidualUNet(nn.Module):
         Size of the task vocabulary without the null task; length of the effort vector.
     backbone : {"unet1d", "unet2d"}
         Convolve along time with bins as channels, or over patches of bins × frames.
+    patch : (int, int)
+        Bins and frames of a patch of `unet2d`; they divide F and N.
     width : int
         Channels of the finest level, a multiple of 32.
     n_parts : int
@@ -90,15 +96,16 @@ class ResidualUNet(nn.Module):
         n_efforts: int,
         backbone: str = "unet1d",
         width: int = 256,
+        patch: tuple[int, int] = (2, 4),
         n_parts: int = 2,
         n_blocks: int = 2,
     ) -> None:
         super().__init__()
-        if backbone not in BACKBONES:
+        if backbone not in ("unet1d", "unet2d"):
             raise ConfigError(f"unknown backbone {backbone!r}; take one of {', '.join(BACKBONES)}")
         self.in_planes, self.n_bins, self.n_parts = in_planes, n_bins, n_parts
         self.n_tasks = n_tasks
-        self.patch = BACKBONES[backbone](n_bins)
+        self.patch = patch if backbone == "unet2d" else None
         self.flat = self.patch is None
         conv: Any = nn.Conv1d if self.flat else nn.Conv2d
         patch_f, patch_n = self.patch or (n_bins, 1)
@@ -180,6 +187,10 @@ class ResidualUNet(nn.Module):
         gain = self._restore(gain, self.in_planes // self.n_parts, x.shape)
         return self._restore(residual, self.in_planes, x.shape), gain.repeat(1, self.n_parts, 1, 1)
 
+    def project(self, x: Tensor) -> Tensor:
+        """Planes as they are; see `TemporalUNet.project`."""
+        return x
+
     def _arrange(self, x: Tensor, extra: Tensor | None) -> Tensor:
         batch, planes, bins, frames = x.shape
         if self.flat:
@@ -205,11 +216,76 @@ class ResidualUNet(nn.Module):
         return h.permute(0, 1, 4, 2, 5, 3).reshape(batch, planes, bins, frames)
 
 
-BACKBONES: dict[str, Any] = {
-    "unet1d": lambda n_bins: None,
-    "unet2d": lambda n_bins: (4 if n_bins % 4 == 0 else 1, 2),
-}
-"""Backbone → its patch of (bins, frames), or None where bins are channels."""
+class TemporalUNet(nn.Module):
+    """The residual U-Net along time, between an inverse STFT and an STFT.
+
+    An action potential keeps its shape wherever it falls, which a convolution along time knows
+    from the start, while its planes turn with its place within the frame. Takes and gives what
+    `ResidualUNet` does; the gain acts on the signal.
+
+    Parameters
+    ----------
+    to_signal, to_planes : callable
+        (B, 2C, F, N) → (B, C, T) and back: inverse STFT and STFT, T a multiple of `patch_times`.
+    scale : float
+        Brings the signal of white planes of unit variance to unit variance.
+    patch_times : int
+        Samples of one position.
+    n_channels, n_extra, n_tasks, n_efforts, width, n_blocks
+        As in `ResidualUNet`.
+    """
+
+    def __init__(
+        self,
+        *,
+        to_signal: Callable[[Tensor], Tensor],
+        to_planes: Callable[[Tensor], Tensor],
+        scale: float,
+        n_channels: int,
+        in_planes: int,
+        n_bins: int,
+        n_extra: int,
+        n_tasks: int,
+        n_efforts: int,
+        patch_times: int = 16,
+        width: int = 96,
+        n_blocks: int = 1,
+    ) -> None:
+        super().__init__()
+        self.to_signal, self.to_planes, self.scale = to_signal, to_planes, scale
+        self.in_planes, self.n_bins, self.n_tasks = in_planes, n_bins, n_tasks
+        self.patch_times = patch_times
+        self.inner = ResidualUNet(
+            in_planes=n_channels,
+            n_bins=patch_times,
+            n_extra=n_extra,
+            n_tasks=n_tasks,
+            n_efforts=n_efforts,
+            backbone="unet1d",
+            width=width,
+            n_parts=1,
+            n_blocks=n_blocks,
+        )
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest planes that are the STFT of a signal: what is not cannot be data."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.to_planes(self.to_signal(x))
+
+    def forward(
+        self, x: Tensor, log_sigma: Tensor, task_id: Tensor, effort: Tensor, extra: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """As `ResidualUNet.forward`; the gain map is zero, since it is already in the residual."""
+        with torch.autocast(x.device.type, enabled=False):
+            signal = self.scale * self.to_signal(x)
+        folded = signal.reshape(*signal.shape[:2], -1, self.patch_times).transpose(2, 3)
+        if extra is not None:
+            extra = functional.interpolate(extra, size=folded.shape[-1], mode="linear")
+        residual, gain = self.inner(folded, log_sigma, task_id, effort, extra)
+        out = (residual.float() + gain.float() * folded).transpose(2, 3).reshape(signal.shape)
+        with torch.autocast(x.device.type, enabled=False):
+            planes = self.to_planes(out / self.scale)
+        return planes, torch.zeros_like(planes)
 
 
 def _norm(width: int) -> nn.GroupNorm:

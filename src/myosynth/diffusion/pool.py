@@ -17,7 +17,7 @@ _MAX_BYTES = 128 << 20
 
 
 class SegmentPool:
-    """Encoded segments in memory; memory does not grow with the size of the set.
+    """Encoded segments in memory, 128 MiB of them at most however large the set is.
 
     Parameters
     ----------
@@ -27,8 +27,6 @@ class SegmentPool:
         From rows to tensors of equal first length: what a batch is made of.
     rng : Generator
         Chooses blocks and batches.
-    max_bytes : int
-        Size of the pool.
     held : array of int, optional
         Blocks that the pool holds (`held`), to go on where another pool stopped.
     """
@@ -39,14 +37,13 @@ class SegmentPool:
         encode: Encode,
         rng: np.random.Generator,
         *,
-        max_bytes: int = _MAX_BYTES,
         held: Rows | None = None,
     ) -> None:
         self._rows, self._encode, self._rng = rows, encode, rng
         self._n_blocks = -(-len(rows) // _BLOCK)
         first = self._load(0)
         bytes_each = sum(part.element_size() * part[0].numel() for part in first)
-        n_slots = max(2, min(self._n_blocks, max_bytes // (_BLOCK * bytes_each)))
+        n_slots = max(2, min(self._n_blocks, _MAX_BYTES // (_BLOCK * bytes_each)))
         n_slots = min(n_slots, self._n_blocks)
         if held is None:
             held = rng.permutation(self._n_blocks)[:n_slots]

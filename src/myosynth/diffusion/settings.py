@@ -1,9 +1,10 @@
 """How a model is built and trained: plain values, checked once."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+import torch
 
 from myosynth.diffusion.networks import BACKBONES
 from myosynth.errors import ConfigError
@@ -22,14 +23,23 @@ class TrainingSettings:
     ----------
     stages : {"coarse_to_fine", "one"}
         Envelope map first, then the planes given it; or the planes at once.
-    backbone : {"unet1d", "unet2d"}
-        Of the planes' network.
+    backbone : {"temporal", "unet1d", "unet2d"}
+        Of the planes' network: `TemporalUNet`, or `ResidualUNet` with bins as channels or over
+        patches.
+    patch : (int, int)
+        Bins and frames of a patch of `unet2d`.
+    patches_per_hop : int
+        Positions of the ``temporal`` network per hop of the STFT.
+    n_blocks : int
+        Residual blocks per level of the planes' network.
     width, envelope_width : int
         Channels of the finest level of either network, multiples of 32.
     n_bands : int
         Bands of the envelope map.
-    frame_smoothing : tuple of float
-        Kernel over frames of the envelope map; an odd number of weights that sum to 1.
+    window_s : float
+        Length of the STFT window, s; short enough to see single action potentials.
+    envelope_stride : int
+        STFT frames per frame of the envelope map.
     envelope_share : float
         Share of the budget for the first stage, in (0, 1).
     batch_size : int
@@ -52,7 +62,8 @@ class TrainingSettings:
     precision : {"auto", "float32", "bfloat16"}
         auto: bfloat16 where the processor multiplies it natively.
     threads : int, optional
-        Threads of torch; all cores but at most 8 by default.
+        Threads of torch; as many as torch takes by itself (OMP_NUM_THREADS) but at most 8 by
+        default.
     device : str
         ``auto`` takes a GPU where there is one.
 
@@ -63,11 +74,15 @@ class TrainingSettings:
     """
 
     stages: str = "coarse_to_fine"
-    backbone: str = "unet2d"
-    width: int = 64
+    backbone: str = "temporal"
+    patch: tuple[int, int] = (2, 4)
+    patches_per_hop: int = 2
+    n_blocks: int = 1
+    width: int = 96
     envelope_width: int = 96
     n_bands: int = 8
-    frame_smoothing: tuple[float, ...] = (0.25, 0.5, 0.25)
+    window_s: float = 0.032
+    envelope_stride: int = 4
     envelope_share: float = 0.4
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -87,7 +102,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name, allowed in (
             ("stages", STAGES),
-            ("backbone", tuple(BACKBONES)),
+            ("backbone", BACKBONES),
             ("precision", PRECISIONS),
         ):
             if getattr(self, name) not in allowed:
@@ -110,28 +125,31 @@ class TrainingSettings:
             ("ema_length", 0.001, 0.5),
             ("batch_size", 1, 65536),
             ("n_bands", 2, 256),
+            ("n_blocks", 1, 16),
+            ("patches_per_hop", 1, 64),
+            ("window_s", 0.004, 1.0),
+            ("envelope_stride", 1, 64),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(
                     f"{name} must lie within {low:g} to {high:g}, not {getattr(self, name)}"
                 )
-        kernel = self.frame_smoothing
-        if len(kernel) % 2 == 0 or abs(sum(kernel) - 1) > 1e-6:
-            raise ConfigError(
-                f"frame_smoothing must be an odd number of weights that sum to 1, not {kernel}"
-            )
+        if self.envelope_stride % 2:
+            raise ConfigError(f"envelope_stride must be even, not {self.envelope_stride}")
+        if len(self.patch) != 2 or min(self.patch) < 1:
+            raise ConfigError(f"patch must be two numbers of 1 or more, not {self.patch}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be 1 or more, not {self.threads}")
 
     @property
     def n_threads(self) -> int:
         """Threads of torch that are used."""
-        return self.threads or min(8, os.cpu_count() or 1)
+        return self.threads or min(8, torch.get_num_threads())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         content = asdict(self)
-        content["frame_smoothing"] = list(self.frame_smoothing)
+        content["patch"] = list(self.patch)
         content["conditions"] = list(self.conditions)
         return content
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from myosynth.diffusion.denoiser import Condition, draw_sigma, spectral_loss
 from myosynth.diffusion.encoding import SegmentEncoder
-from myosynth.diffusion.model import Model, flat_extra
+from myosynth.diffusion.model import Model
 from myosynth.diffusion.pool import SegmentPool
 from myosynth.diffusion.progress import TrainingState
 from myosynth.recordings import SegmentSet
@@ -173,7 +173,7 @@ class Stage:
         return {"spectral": float(means[0]), "temporal": float(means[1])}
 
     def _condition(self, envelope: Tensor, task_id: Tensor, features: Tensor) -> Condition:
-        extra = flat_extra(envelope.to(self.device))
+        extra = self.model.extra(envelope.to(self.device))
         return Condition(task_id.to(self.device), features.to(self.device), extra)
 
     def _dropped(self, task_id: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

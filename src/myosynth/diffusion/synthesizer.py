@@ -1,7 +1,7 @@
 """`Synthesizer`: a trained model that makes segments."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import overall_effort
 from myosynth.diffusion.denoiser import Condition, spectral_loss
-from myosynth.diffusion.model import Model, flat_extra, load_model, save_model
+from myosynth.diffusion.model import Model, load_model, save_model
 from myosynth.diffusion.samplers import draw
 from myosynth.diffusion.windows import windowed
 from myosynth.errors import InputError
@@ -138,7 +138,7 @@ class Synthesizer:
         allow_extrapolation : bool
             Permit an effort outside the range of the task that was seen in training.
         threads : int, optional
-            Threads of torch; all cores but at most 8 by default.
+            Threads of torch; as many as torch takes by itself but at most 8 by default.
         on_progress : callable, optional
             Called with the share done, 0–1.
 
@@ -167,7 +167,7 @@ class Synthesizer:
             seed,
         )
         before = torch.get_num_threads()
-        torch.set_num_threads(threads or min(8, os.cpu_count() or 1))
+        torch.set_num_threads(threads or min(8, before))
         try:
             for start in range(0, n_segments, batch):
                 index = np.arange(start, start + batch)
@@ -256,8 +256,9 @@ class Synthesizer:
         with torch.inference_mode():
             envelope, planes = model.codec.encode(shape)
             for name in model.stages:
-                clean, extra = (envelope, None) if name == "envelope" else (
-                    planes, flat_extra(envelope))  # fmt: skip
+                clean, extra = (
+                    (envelope, None) if name == "envelope" else (planes, model.extra(envelope))
+                )
                 condition = Condition(task_id, features, extra)
                 generator = torch.Generator().manual_seed(seed)
                 noises = [torch.randn(clean.shape[1:], generator=generator) for _ in range(n)]
@@ -382,25 +383,20 @@ class _Draws:
         """(B, C, n_times) in volts; `index` are the places of the segments in the whole set."""
         n = len(index)
         condition = Condition(torch.full((n,), task_id), torch.from_numpy(features))
-        n_frames = self.model.codec.n_frames(self.n_drawn)
-        n_channels = len(self.model.description.channel_names)
-        envelope = torch.zeros(n, n_channels, 0, n_frames)
+        envelope = torch.zeros(n, len(self.model.description.channel_names), 0, 1)
         with torch.inference_mode():
             if "envelope" in self.model.stages:
-                flat = self._stage("envelope", index, condition, n_frames)
-                envelope = flat
-                condition = Condition(condition.task_id, condition.effort, flat_extra(envelope))
-            planes = self._stage("planes", index, condition, n_frames)
+                envelope = self._stage("envelope", index, condition)
+                condition = replace(condition, extra=self.model.extra(envelope))
+            planes = self._stage("planes", index, condition)
             shape = self.model.codec.decode(envelope, planes, self.n_drawn)
             if self.n_times < self.n_drawn:
                 shape = self._cut(shape, index)
             signals = SpectrogramCodec.join_gain(shape, torch.from_numpy(efforts).float())
         return signals.numpy().astype(np.float32, copy=False)
 
-    def _stage(
-        self, name: str, index: NDArray[np.intp], condition: Condition, n_frames: int
-    ) -> Tensor:
-        shape = self.model.shape_of(name, n_frames)
+    def _stage(self, name: str, index: NDArray[np.intp], condition: Condition) -> Tensor:
+        shape = self.model.shape_of(name, self.n_drawn)
         number = list(self.model.stages).index(name)
         noise = torch.stack([
             torch.randn(shape, generator=_generator(self.seed, int(i), number)) for i in index
@@ -410,8 +406,7 @@ class _Draws:
         def denoise(x: Tensor, sigma: Tensor, c: Condition) -> Tensor:
             return denoiser.guided(x, sigma, c, self.guidance_scale)
 
-        own_frames = self.model.codec.n_frames()
-        view = windowed(denoise, condition, n_frames, own_frames)
+        view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
         return draw(self.sampler, view, noise, self.n_steps)
 
     def _cut(self, shape: Tensor, index: NDArray[np.intp]) -> Tensor:

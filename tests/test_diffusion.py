@@ -1,0 +1,216 @@
+"""The representation, the samplers and the network, each against what is known exactly."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from myosynth.diffusion.codec import SpectrogramCodec
+from myosynth.diffusion.conditions import Conditions, EffortDensity, overall_effort
+from myosynth.diffusion.denoiser import Condition, Denoiser
+from myosynth.diffusion.networks import ResidualUNet
+from myosynth.diffusion.samplers import SAMPLERS, draw
+from myosynth.diffusion.windows import window_starts, windowed
+from myosynth.errors import ConfigError, InputError
+from myosynth.recordings import SegmentSet
+from myosynth.signal.filters import bandpass
+
+
+def noise(n: int, n_channels: int, n_times: int, fs: float, seed: int = 0) -> torch.Tensor:
+    raw = np.random.default_rng(seed).standard_normal((n, n_channels, n_times))
+    return torch.from_numpy(bandpass(raw, fs, 10.0, min(450.0, 0.4 * fs)).astype(np.float32))
+
+
+def fitted(fs: float = 2000.0, n_times: int = 3000, n_channels: int = 2, **more: object):
+    codec = SpectrogramCodec(fs=fs, n_channels=n_channels, n_times=n_times, **more)  # type: ignore[arg-type]
+    shape, _ = codec.split_gain(noise(20, n_channels, n_times, fs))
+    codec.fit(lambda: iter([shape[:10], shape[10:]]))
+    return codec, shape
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    fs=st.sampled_from([1000.0, 1259.259, 1925.926, 2000.0, 2148.148, 4000.0]),
+    seconds=st.floats(0.5, 4.0),
+    n_channels=st.integers(1, 3),
+    stride=st.sampled_from([2, 4, 6]),
+    window_s=st.sampled_from([0.016, 0.032, 0.064, 0.128]),
+)
+def test_decode_inverts_encode(fs, seconds, n_channels, stride, window_s) -> None:
+    n_times = round(seconds * fs)
+    codec, shape = fitted(fs, n_times, n_channels, envelope_stride=stride, window_s=window_s)
+    envelope, planes = codec.encode(shape)
+    through_planes = codec.decode(envelope, planes)
+    assert torch.allclose(through_planes, codec.round_trip(shape), atol=2e-4)
+    low = torch.from_numpy(bandpass(shape.numpy(), fs, 10.0, 100.0).astype(np.float32))
+    lost = (codec.decode(*codec.encode(low)) - low).square().mean() / low.square().mean()
+    assert lost < 1e-3  # far from the bins that are left out, nothing is lost
+    assert planes.shape[-1] == envelope.shape[-1] * stride
+
+
+def test_the_round_trip_loses_next_to_nothing_of_the_band() -> None:
+    codec, shape = fitted()
+    lost = (codec.round_trip(shape) - shape).square().mean() / shape.square().mean()
+    assert lost < 1e-3
+
+
+def test_carrier_is_white_and_the_envelope_standardised() -> None:
+    codec, shape = fitted()
+    envelope, planes = codec.encode(shape)
+    # bin 0 is real: one of its planes is empty and the other holds both shares
+    assert planes[:, :, 1:].square().mean((0, 3)).sub(1).abs().max() < 0.15
+    assert envelope.mean().abs() < 1e-3
+    assert envelope.std((0, 3)).sub(1).abs().max() < 1e-2
+
+
+def test_envelope_map_follows_a_burst() -> None:
+    codec, shape = fitted(n_times=6000)
+    burst = shape.clone()
+    burst[..., :3000] *= 0.05
+    envelope = codec.log_envelope(codec.whiten(codec.split_gain(burst)[0]))
+    middle = envelope.shape[-1] // 2
+    step = envelope[..., middle + 4 : -6].mean() - envelope[..., 4 : middle - 4].mean()
+    assert float(step) == pytest.approx(2 * np.log(20), rel=0.1)
+
+
+def test_gain_is_split_and_joined_exactly() -> None:
+    signals = 1e-3 * noise(4, 2, 2000, 2000.0)
+    shape, effort = SpectrogramCodec.split_gain(signals)
+    assert torch.allclose(SpectrogramCodec.join_gain(shape * 7, effort), signals, rtol=1e-4)
+    with pytest.raises(InputError, match="zero throughout"):
+        SpectrogramCodec.split_gain(signals * torch.tensor([[[1.0], [0.0]]]))
+
+
+def test_too_short_segments_are_refused() -> None:
+    with pytest.raises(InputError, match="too short"):
+        SpectrogramCodec(fs=2000.0, n_channels=1, n_times=100)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samplers_reach_the_distribution_of_a_known_denoiser(sampler: str) -> None:
+    std = 0.7  # the ideal denoiser of N(0, std²) is a Wiener gain
+
+    def ideal(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        gain = std**2 / (std**2 + sigma.square())
+        return gain.reshape(-1, 1, 1, 1) * x
+
+    start = torch.randn((64, 2, 8, 16), generator=torch.Generator().manual_seed(0))
+    made = draw(sampler, ideal, start, 100 if sampler == "euler" else 24)
+    assert float(made.std()) == pytest.approx(std, rel=0.06)
+    assert abs(float(made.mean())) < 0.02
+
+
+def test_unknown_samplers_and_too_few_steps_are_refused() -> None:
+    with pytest.raises(InputError, match="heun"):
+        draw("magic", lambda x, s: x, torch.zeros(1, 1, 1, 1), 8)
+    with pytest.raises(InputError, match="2 steps"):
+        draw("heun", lambda x, s: x, torch.zeros(1, 1, 1, 1), 1)
+
+
+@pytest.mark.parametrize("backbone", ["unet1d", "unet2d"])
+def test_networks_see_task_effort_noise_level_and_envelope(backbone: str) -> None:
+    torch.manual_seed(0)
+    network = ResidualUNet(
+        in_planes=4, n_bins=6, n_extra=3, n_tasks=2, n_efforts=2, backbone=backbone, width=32
+    )
+    for parameter in network.parameters():  # the last layer starts at zero
+        torch.nn.init.normal_(parameter, std=0.1)
+    x, extra = torch.randn(1, 4, 6, 16), torch.randn(1, 3, 16)
+    base = (torch.zeros(1), torch.tensor([0]), torch.zeros(1, 2), extra)
+
+    def out(level=base[0], task=base[1], effort=base[2], known=base[3]) -> torch.Tensor:
+        return network(x, level, task, effort, known)[0]
+
+    for changed in (
+        {"level": torch.ones(1)},
+        {"task": torch.tensor([2])},
+        {"effort": torch.ones(1, 2)},
+        {"known": extra + 1},
+    ):
+        assert (out(**changed) - out()).abs().max() > 1e-4
+
+
+def test_patches_come_back_where_they_were() -> None:
+    network = ResidualUNet(
+        in_planes=2, n_bins=6, n_extra=0, n_tasks=1, n_efforts=1, backbone="unet2d", width=32
+    )
+    x = torch.arange(2 * 6 * 8.0).reshape(1, 2, 6, 8)
+    assert torch.equal(network._restore(network._arrange(x, None), 2, x.shape), x)
+
+
+def test_unknown_backbone() -> None:
+    with pytest.raises(ConfigError, match="unet1d"):
+        ResidualUNet(
+            in_planes=2, n_bins=6, n_extra=0, n_tasks=1, n_efforts=1, backbone="resnet", width=32
+        )
+
+
+def test_an_untrained_denoiser_keeps_little_noise_and_guidance_extrapolates() -> None:
+    network = ResidualUNet(
+        in_planes=2, n_bins=6, n_extra=0, n_tasks=2, n_efforts=1, backbone="unet2d", width=32
+    )
+    denoiser = Denoiser(network)
+    x, condition = torch.randn(3, 2, 6, 8), Condition(torch.tensor([0, 1, 0]), torch.zeros(3, 1))
+    assert torch.allclose(denoiser(x, torch.full((3,), 1e-3), condition), x, atol=1e-4)
+    torch.nn.init.normal_(network.last.weight)
+    plain = denoiser.guided(x, torch.ones(3), condition.unconditional(2))
+    once = denoiser.guided(x, torch.ones(3), condition)
+    twice = denoiser.guided(x, torch.ones(3), condition, 2.0)
+    assert torch.allclose(twice, 2 * once - plain, atol=1e-5)
+
+
+def test_windows_cover_overlap_and_leave_a_linear_denoiser_unchanged() -> None:
+    for n_frames in (20, 33, 48, 100):
+        starts = window_starts(n_frames, 16)
+        assert starts[0] == 0
+        assert starts[-1] == n_frames - 16
+        assert max(np.diff(starts)) <= 8
+    extra = torch.randn(1, 3, 48)
+    condition = Condition(torch.zeros(1, dtype=torch.long), torch.zeros(1, 1), extra)
+    x = torch.randn(1, 1, 1, 48)
+    view = windowed(lambda x, s, c: 3 * x + c.extra[:, None, :1], condition, 48, 16)
+    assert torch.allclose(view(x, torch.ones(1)), 3 * x + extra[:, None, :1], atol=1e-5)
+
+
+def test_effort_density_recovers_a_mixture_and_stays_in_its_range() -> None:
+    rng = np.random.default_rng(0)
+    people = np.array([[-6.0, -5.5], [-5.0, -5.2], [-4.0, -4.6]])
+    efforts = people[rng.integers(3, size=900)] + 0.1 * rng.standard_normal((900, 2))
+    density = EffortDensity.fit(efforts, seed=0)
+    drawn = np.stack([density.draw(rng) for _ in range(900)])
+    nearest = np.abs(drawn[:, None] - people).sum(-1).argmin(1)
+    assert np.bincount(nearest, minlength=3).min() > 230
+    assert np.abs(drawn - people[nearest]).max() < 0.6
+    assert overall_effort(drawn).min() >= density.low
+    assert overall_effort(drawn).max() <= density.high
+    asked = density.draw_at(-4.8, rng)
+    assert overall_effort(asked) == pytest.approx(-4.8, abs=1e-9)
+    assert EffortDensity.from_dict(density.to_dict()).draw(np.random.default_rng(1)) == (
+        pytest.approx(density.draw(np.random.default_rng(1)))
+    )
+
+
+def test_further_conditions_are_one_hot_or_standardised_and_may_be_missing() -> None:
+    segments = SegmentSet(
+        np.zeros((4, 1, 10)),
+        100.0,
+        ["a", "a", "b", "b"],
+        columns={"load": [5.0, 15.0, np.nan, 10.0], "grip": ["wide", "", "narrow", "wide"]},
+    )
+    efforts = np.array([[-1.0], [0.0], [1.0], [2.0]])
+    conditions = Conditions.fit(segments, np.arange(4), efforts, ("load", "grip"), 0)
+    table = conditions.features(efforts, segments.columns)
+    assert table[:, 1:].tolist() == [
+        pytest.approx([-5 / np.std([5, 15, 10]), 1, 0, 1]),
+        pytest.approx([5 / np.std([5, 15, 10]), 1, 0, 0]),
+        [0, 0, 1, 0],
+        [0, 1, 0, 1],
+    ]
+    assert Conditions.from_dict(conditions.to_dict()).features(efforts) == pytest.approx(
+        conditions.features(efforts)
+    )
+    with pytest.raises(InputError, match=r"grip: 'hook'.*narrow, wide"):
+        conditions.features(efforts, {"grip": np.full(4, "hook")})
+    with pytest.raises(InputError, match="no column 'age'"):
+        Conditions.fit(segments, np.arange(4), efforts, ("age",), 0)

@@ -1,0 +1,309 @@
+"""Training, its files, and drawing from a model: small models on short modulated noise."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, train
+from myosynth.diffusion.pool import SegmentPool
+from myosynth.errors import CheckpointError, ConfigError, InputError, NotEnoughDataError
+from myosynth.recordings import SegmentSet
+from myosynth.signal.filters import bandpass
+
+FS = 500.0
+SMALL = TrainingSettings(width=32, envelope_width=32, batch_size=4, threads=1)
+
+
+def segment_set(n: int = 48, n_channels: int = 2, seed: int = 0) -> SegmentSet:
+    rng = np.random.default_rng(seed)
+    raw = bandpass(rng.standard_normal((n, n_channels, 500)), FS, 10.0, 200.0)
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 1))
+    raw *= np.exp(2 * np.sin(2 * np.pi * 2.0 * np.arange(500) / FS + phase))
+    task = np.array(["lift", "carry"] * (n // 2))
+    gain = np.where(task == "lift", 1e-3, 1e-4) * np.exp(0.2 * rng.standard_normal(n))
+    split = np.array((["train"] * 6 + ["validation"] * 2) * (n // 8))
+    return SegmentSet(
+        (raw * gain[:, None, None]).astype(np.float32),
+        FS,
+        task,
+        subject=[f"s{i % 8}" for i in range(n)],
+        split=split,
+        channel_names=[f"ch{i}" for i in range(n_channels)],
+        columns={"load": np.where(task == "lift", 10.0, 20.0)},
+        metadata={"band_hz": [10.0, 200.0]},
+    )
+
+
+@pytest.fixture(scope="module")
+def segments() -> SegmentSet:
+    return segment_set()
+
+
+@pytest.fixture(scope="module")
+def synthesizer(
+    segments: SegmentSet, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Synthesizer, Path]:
+    out = tmp_path_factory.mktemp("model") / "model"
+    settings = TrainingSettings(**{**SMALL.to_dict(), "conditions": ("load",), "patch": (2, 4)})
+    return train(segments, out, steps=12, seed=3, settings=settings), out
+
+
+def same_weights(one: Path, two: Path) -> bool:
+    a, b = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ---- training ----
+
+
+@pytest.mark.parametrize("stop_at", [3, 9])  # within the first stage, and within the second
+def test_an_interrupted_training_resumes_to_the_same_bytes(
+    segments: SegmentSet, tmp_path: Path, stop_at: int
+) -> None:
+    train(segments, tmp_path / "whole", steps=12, settings=SMALL)
+    n_steps = 0
+
+    def interrupt(progress: Progress) -> None:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(segments, tmp_path / "cut", steps=12, settings=SMALL, on_progress=interrupt)
+    assert not (tmp_path / "cut").exists()
+    with pytest.raises(InputError, match="--resume"):
+        train(segments, tmp_path / "cut", steps=12, settings=SMALL)
+    with pytest.raises(CheckpointError, match="another seed"):
+        train(segments, tmp_path / "cut", steps=12, seed=1, settings=SMALL, resume=True)
+    train(segments, tmp_path / "cut", steps=12, settings=SMALL, resume=True)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert not (tmp_path / "cut.training").exists()
+
+
+def test_ctrl_c_ends_after_a_whole_step_with_the_state_saved(
+    segments: SegmentSet, tmp_path: Path
+) -> None:
+    def send(progress: Progress) -> None:
+        if progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(segments, tmp_path / "m", steps=12, settings=SMALL, on_progress=send)
+    assert (tmp_path / "m.training" / "state.safetensors").is_file()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_pool_forgets_and_renews_and_still_resumes(
+    segments: SegmentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("myosynth.diffusion.pool._BLOCK", 4)
+    monkeypatch.setattr("myosynth.diffusion.pool._MAX_BYTES", 1)
+    loads: list[int] = []
+    load = SegmentPool._load
+    monkeypatch.setattr(
+        SegmentPool, "_load", lambda pool, block: loads.append(block) or load(pool, block)
+    )
+    train(segments, tmp_path / "a", steps=10, settings=SMALL)
+    assert len(set(loads)) > 4  # more blocks than the two that the pool holds
+
+    def stop(progress: Progress) -> None:
+        if progress.stage == "planes" and progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(segments, tmp_path / "b", steps=10, settings=SMALL, on_progress=stop)
+    train(segments, tmp_path / "b", steps=10, settings=SMALL, resume=True)
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("stages", ["one", "coarse_to_fine"])
+def test_training_lowers_the_loss(segments: SegmentSet, tmp_path: Path, stages: str) -> None:
+    losses: list[float] = []
+
+    def note(progress: Progress) -> None:
+        if progress.stage == ("planes" if stages == "one" else "envelope"):
+            losses.append(progress.loss["spectral"])
+
+    settings = TrainingSettings(
+        stages=stages, width=32, envelope_width=32, batch_size=16, threads=1, envelope_share=0.9
+    )
+    train(segments, tmp_path / "m", steps=60, settings=settings, on_progress=note)
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:3])
+
+
+def test_a_budget_of_time_is_kept(segments: SegmentSet, tmp_path: Path) -> None:
+    last: list[Progress] = []
+    train(segments, tmp_path / "m", minutes=0.05, settings=SMALL, on_progress=last.append)
+    assert 3.0 <= last[-1].seconds < 8.0
+    assert {progress.stage for progress in last} == {"envelope", "planes"}
+    assert [p.share for p in last] == sorted(p.share for p in last)
+
+
+@pytest.mark.parametrize("backbone", ["temporal", "unet1d", "unet2d"])
+@pytest.mark.parametrize("stages", ["one", "coarse_to_fine"])
+def test_every_make_of_model_comes_back_from_its_files(
+    segments: SegmentSet, tmp_path: Path, backbone: str, stages: str
+) -> None:
+    settings = TrainingSettings(
+        stages=stages, backbone=backbone, width=32, envelope_width=32, batch_size=4, threads=1
+    )
+    made = train(segments, tmp_path / "m", steps=4, settings=settings).sample("lift", 2, n_steps=3)
+    again = Synthesizer.from_pretrained(tmp_path / "m").sample("lift", 2, n_steps=3)
+    assert np.array_equal(made.read(), again.read())
+    assert np.isfinite(made.read()).all()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ({"minutes": 0.0}, "positive"),
+        ({"minutes": 1.0, "steps": 5}, "not both"),
+        ({"steps": 1}, "2 or more"),
+    ],
+)
+def test_budgets_that_make_no_sense(segments, tmp_path, what, message) -> None:
+    with pytest.raises(InputError, match=message):
+        train(segments, tmp_path / "m", settings=SMALL, **what)
+
+
+def test_a_set_without_training_segments(segments: SegmentSet, tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughDataError, match="0 training segments"):
+        train(segments.where(split="validation"), tmp_path / "m", steps=4, settings=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ({"stages": "three"}, "coarse_to_fine"),
+        ({"width": 40}, "multiple of 32"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"envelope_stride": 3}, "even"),
+        ({"threads": 0}, "threads"),
+    ],
+)
+def test_settings_out_of_range(what, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainingSettings(**what)
+
+
+# ---- files ----
+
+
+def test_a_model_folder_holds_no_pickle_and_says_what_it_is(synthesizer) -> None:
+    made, out = synthesizer
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "training.json",
+    ]
+    assert made.tasks == ("carry", "lift")
+    assert made.fs == FS
+    assert made.config["description"]["facts"]["n_segments"] == 36
+
+
+def test_damaged_model_folders_say_which_file(synthesizer, tmp_path: Path) -> None:
+    made, _ = synthesizer
+    with pytest.raises(CheckpointError, match="does not exist"):
+        Synthesizer.from_pretrained(tmp_path / "none")
+    for name in ("config.json", "model.safetensors"):
+        made.save_pretrained(tmp_path / name)
+        file = tmp_path / name / name
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(CheckpointError, match=name):
+            Synthesizer.from_pretrained(tmp_path / name)
+        file.unlink()
+        with pytest.raises(CheckpointError, match=f"lacks {name}"):
+            Synthesizer.from_pretrained(tmp_path / name)
+
+
+# ---- sampling ----
+
+
+def test_the_nth_segment_depends_on_the_seed_alone(synthesizer) -> None:
+    made, _ = synthesizer
+    ten = made.sample("lift", 10, seed=5, n_steps=3).read()
+    assert np.array_equal(made.sample("lift", 3, seed=5, n_steps=3).read(), ten[:3])
+    other_batch = made.sample("lift", 10, seed=5, n_steps=3, batch_size=4).read()
+    assert np.allclose(other_batch, ten, atol=1e-4 * np.abs(ten).max())
+    assert not np.allclose(made.sample("lift", 1, seed=6, n_steps=3).read(), ten[:1])
+
+
+def test_the_effort_asked_for_is_obtained(synthesizer) -> None:
+    made, _ = synthesizer
+    low, high = made.effort_range("lift")
+    asked = np.linspace(low, high, 6)
+    segments = made.sample("lift", 6, effort=asked, n_steps=3)
+    obtained = 0.5 * np.log(np.mean(segments.read().astype(float) ** 2, axis=(1, 2)))
+    assert obtained == pytest.approx(asked, abs=1e-4)
+    assert segments.columns["effort"] == pytest.approx(asked)
+    with pytest.raises(InputError, match="outside what training saw of lift"):
+        made.sample("lift", 1, effort=high + 1)
+    beyond = made.sample("lift", 1, effort=high + 1, allow_extrapolation=True, n_steps=3)
+    assert beyond.columns["effort"][0] == pytest.approx(high + 1)
+
+
+def test_effort_follows_the_task_where_none_is_asked(synthesizer) -> None:
+    made, _ = synthesizer
+    lift, carry = (made.sample(task, 20, n_steps=2).columns["effort"] for task in ("lift", "carry"))
+    assert np.median(lift) - np.median(carry) == pytest.approx(np.log(10), abs=0.3)
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 3.7])
+def test_any_length_can_be_drawn(synthesizer, seconds: float) -> None:
+    made, _ = synthesizer
+    segments = made.sample("carry", 2, seconds=seconds, n_steps=3)
+    assert segments.n_times == round(seconds * FS)
+    rms = np.sqrt(np.mean(segments.read() ** 2, axis=(1, 2)))
+    assert np.log(rms) == pytest.approx(segments.columns["effort"], abs=1e-3)
+
+
+def test_the_null_task_draws_from_all(synthesizer) -> None:
+    made, _ = synthesizer
+    mixed = made.sample(None, 40, n_steps=2)
+    assert set(mixed.task) == {""}
+    assert np.ptp(mixed.columns["effort"]) > 1.5
+
+
+def test_conditions_change_the_result_and_are_noted(synthesizer) -> None:
+    made, _ = synthesizer
+    plain = made.sample("lift", 1, n_steps=3)
+    loaded = made.sample("lift", 1, n_steps=3, conditions={"load": 20.0})
+    assert loaded.columns["load"].tolist() == [20.0]
+    assert not np.array_equal(plain.read(), loaded.read())
+    with pytest.raises(InputError, match=r"no condition 'age'; it has: load"):
+        made.sample("lift", 1, conditions={"age": 3})
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ({"task": "climb"}, "carry, lift"),
+        ({"task": "lift", "n_segments": 0}, "1 or more"),
+        ({"task": "lift", "seconds": -1.0}, "seconds"),
+        ({"task": "lift", "seconds": float("nan")}, "seconds"),
+        ({"task": "lift", "seed": -1}, "seed"),
+        ({"task": "lift", "effort": float("nan")}, "effort"),
+        ({"task": "lift", "guidance_scale": -2.0}, "guidance_scale"),
+        ({"task": "lift", "sampler": "magic"}, "heun"),
+    ],
+)
+def test_what_cannot_be_drawn(synthesizer, what, message) -> None:
+    with pytest.raises(InputError, match=message):
+        synthesizer[0].sample(**what)
+
+
+def test_round_trip_and_loss_look_at_each_segment_alone(synthesizer, segments) -> None:
+    made, _ = synthesizer
+    signals = segments.read(np.arange(10))
+    back = made.round_trip(signals)
+    assert np.mean((back - signals) ** 2) < 1e-2 * np.mean(signals**2)
+    losses = made.loss(signals, segments.task[:10].tolist())
+    assert losses.shape == (10, 6)
+    assert np.allclose(made.loss(signals[3:5], segments.task[3:5].tolist()), losses[3:5], atol=1e-4)
+    assert np.ptp(losses[:, 0]) > 0
