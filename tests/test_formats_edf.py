@@ -219,3 +219,12 @@ def test_a_file_is_taken_over_to_the_last_bit(tmp_path, kind):
     found = read_edf(tmp_path / f"z.{kind}").load()
     np.testing.assert_allclose(found, tenth.load(), atol=0.51 * step)
     assert np.abs(found).max() == pytest.approx(np.abs(source.load()).max() / 10, rel=1e-4)
+
+
+@pytest.mark.parametrize("suffix", ["edf", "bdf"])
+def test_samples_may_lie_column_by_column(tmp_path, suffix):
+    recording = make(5003)
+    turned = recording.replace(data=np.asfortranarray(recording.data))
+    write_edf(recording, tmp_path / f"a.{suffix}")
+    write_edf(turned, tmp_path / f"b.{suffix}")
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()

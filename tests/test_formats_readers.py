@@ -395,3 +395,24 @@ def test_xdf_that_lost_samples_or_has_no_emg_is_refused(tmp_path):
     path.write_bytes(content.replace(b"<type>EMG<", b"<type>EEG<"))
     with pytest.raises(FormatError, match=r"0 streams of type EMG \(streams: amp \(EEG\)\)"):
         next(read_recordings(path))
+
+
+def test_wfdb_of_another_format_with_missing_samples_and_without_a_gain(tmp_path):
+    wfdb = pytest.importorskip("wfdb")
+    counts = np.random.default_rng(0).integers(-2000, 2000, (501, 2))
+    counts[7, 1] = -2048  # marks a missing sample in format 212
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wfdb.wrsamp(
+            "x", fs=1111.111, units=["mV", "uV"], sig_name=["a", "b"], d_signal=counts,
+            fmt=["212"] * 2, adc_gain=[500.5, 20.0], baseline=[10, -3], write_dir=str(tmp_path),
+        )  # fmt: skip
+    (recording,) = read_recordings(tmp_path / "x.hea")
+    other = wfdb.rdrecord(str(tmp_path / "x"), return_res=64).p_signal.T * [[1e-3], [1e-6]]
+    assert np.isnan(recording.load()[1, 7])
+    np.testing.assert_allclose(recording.load(), other, rtol=1e-12)
+    np.testing.assert_allclose(recording.data[1, 3:9], other[1, 3:9], rtol=1e-12)
+    header = (tmp_path / "x.hea").read_text()
+    (tmp_path / "x.hea").write_text(header.replace("20.0(-3)/uV", "0(-3)/uV"))
+    with pytest.raises(FormatError, match="'b': no unit is given"):
+        next(read_recordings(tmp_path / "x.hea"))

@@ -89,8 +89,8 @@ def write_edf(recording: Recording, path: str | Path) -> list[str]:
 
 def _octets(integers: NDArray[np.int32], width: int) -> NDArray[np.uint8]:
     if width == 2:
-        return integers.astype("<i2").view(np.uint8)
-    return integers.astype("<i4").view(np.uint8).reshape(*integers.shape, 4)[..., :3]
+        return integers.astype("<i2", order="C").view(np.uint8)
+    return integers.astype("<i4", order="C").view(np.uint8).reshape(*integers.shape, 4)[..., :3]
 
 
 def _taken_over(recording: Recording, width: int) -> tuple[StoredRange, Digital] | None:

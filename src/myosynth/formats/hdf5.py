@@ -30,7 +30,7 @@ class _Hdf5Samples(LazySamples):
 
     def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
         parts = [self._parts[row] for row in rows]
-        block: FloatArray = isolated(
+        block = isolated(
             "hdf5_block",
             self._path,
             n_bytes=8.0 * len(self._parts) * (high - low) + 1,
@@ -38,8 +38,7 @@ class _Hdf5Samples(LazySamples):
             low=low,
             high=high,
         )
-        block += self._offsets[rows]
-        return block
+        return np.asarray(np.add(block, self._offsets[rows], dtype=np.float64))
 
 
 def read_hdf5(path: Path, plan: FileMapping | None = None) -> Signals:

@@ -71,21 +71,21 @@ def _check(path: Path, name: str, item: Any) -> None:
 
 def hdf5_block(path: Path, parts: Sequence[Sequence[Any]], low: int, high: int) -> NDArray[Any]:
     """Samples `low` to `high` of channels (array, position or None, times first), one a row."""
-    block = np.empty((len(parts), high - low))
+    lines: list[NDArray[Any]] = []
     held: dict[str, NDArray[Any]] = {}
     with _hdf5(path) as file:
-        for samples, (name, position, times_first) in zip(block, parts, strict=True):
+        for name, position, times_first in parts:
             array = file[name]
             if position is None:
                 along = int(np.argmax(array.shape)) if array.shape else 0
-                samples[:] = np.ravel(array[(slice(None),) * along + (slice(low, high),)])
+                lines.append(np.ravel(array[(slice(None),) * along + (slice(low, high),)]))
             elif not times_first:
-                samples[:] = array[position, low:high]
+                lines.append(array[position, low:high])
             else:
                 if name not in held:  # one reading serves every channel
-                    held[name] = array[low:high]
-                samples[:] = held[name][:, position]
-    return block
+                    held[name] = np.ascontiguousarray(array[low:high].T)
+                lines.append(held[name][position])
+    return np.stack(lines)  # in the file's own type, which is often half as large
 
 
 def hdf5_number(path: Path, name: str) -> float:

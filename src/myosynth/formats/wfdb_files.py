@@ -5,6 +5,7 @@ Source
 https://wfdb.io/spec/header-files.html, https://wfdb.io/spec/signal-files.html
 """
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ __all__ = ["read_wfdb", "write_wfdb"]
 
 _BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10,
          "311": 10}  # fmt: skip
+_MISSING = {"80": -(2**7), "310": -(2**9), "311": -(2**9), "212": -(2**11), "16": -(2**15),
+            "61": -(2**15), "160": -(2**15), "24": -(2**23), "32": -(2**31)}  # fmt: skip
+_GAIN = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _HIGHEST = 32767  # -32768 stands for a missing sample
 _LONGEST_HEADER = 1 << 20
 _TASK = "task:"  # begins the comment that holds what a file name cannot spell
@@ -42,24 +46,35 @@ def _wfdb(path: Path) -> Any:
 
 
 class _WfdbSamples(LazySamples):
-    def __init__(self, record: str, channels: Sequence[int], n_times: int) -> None:
-        super().__init__(len(channels), n_times)
-        self._record, self._channels = record, channels
+    """Signals as (count − baseline) / gain; counts that mark missing samples become NaN."""
+
+    def __init__(self, path: Path, header: Any, channels: Sequence[int]) -> None:
+        super().__init__(len(channels), int(header.sig_len))
+        self._path, self._channels = path, channels
+        column = np.array([[i] for i in channels])
+        self._baseline = np.array(header.baseline, dtype=np.float64)[column]
+        self._per_unit = 1 / np.array(header.adc_gain, dtype=np.float64)[column]
+        self._missing = np.array([_MISSING.get(kind, np.nan) for kind in header.fmt])[column]
 
     def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
         if high <= low or not len(rows):
             return np.empty((len(rows), max(0, high - low)))
         chosen = [self._channels[row] for row in rows]
-        path = Path(f"{self._record}.hea")
         try:
-            record = _wfdb(path).rdrecord(
-                self._record, sampfrom=low, sampto=high, channels=chosen, return_res=64
-            )
-            return np.ascontiguousarray(record.p_signal.T, dtype=np.float64)
+            record = _wfdb(self._path).rdrecord(
+                str(self._path.with_suffix("")), sampfrom=low, sampto=high, channels=chosen,
+                physical=False, return_res=32,
+            )  # fmt: skip
+            counts = np.asarray(record.d_signal).T
         except MyosynthError:
             raise
         except Exception as error:
-            raise _damaged(path, error) from error
+            raise _damaged(self._path, error) from error
+        samples = np.subtract(counts, self._baseline[rows], dtype=np.float64)
+        samples *= self._per_unit[rows]
+        if (missing := counts == self._missing[rows]).any():
+            samples[missing] = np.nan
+        return np.ascontiguousarray(samples)
 
 
 def read_wfdb(path: Path, plan: FileMapping | None = None) -> Signals:
@@ -79,7 +94,7 @@ def read_wfdb(path: Path, plan: FileMapping | None = None) -> Signals:
             raise ValueError("its header is too long")
         header = wfdb.rdheader(record)
         names = [str(name or f"signal {i + 1}") for i, name in enumerate(header.sig_name or [])]
-        units = [str(unit or "") for unit in header.units or []]
+        units = _units(path, header)
         fs, n_times = float(header.fs), int(header.sig_len)
         _check_files(path, header, n_times)
     except MyosynthError:
@@ -94,7 +109,7 @@ def read_wfdb(path: Path, plan: FileMapping | None = None) -> Signals:
         names=unique(names, longest=None),
         units=units,
         rates=[fs] * len(names),
-        pick=lambda rows: _WfdbSamples(record, rows, n_times),
+        pick=lambda rows: _WfdbSamples(path, header, rows),
         annotations=[Annotation(0.0, n_times / fs, task)] if (task := _task(header)) else (),
     )
 
@@ -108,6 +123,20 @@ def _damaged(path: Path, error: Exception) -> FormatError:
     # wfdb lets errors of many kinds through for damaged files
     said = str(error) or type(error).__name__
     return FormatError(f"{path} is not a sound WFDB record ({said}); export it again")
+
+
+def _units(path: Path, header: Any) -> list[str]:
+    """Units of the signals; none where the header gives no gain, so that counts mean nothing."""
+    units = [str(unit or "") for unit in header.units or []]
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = [line.split() for line in file if line.strip() and not line.startswith("#")]
+    for i, cells in enumerate(lines[1 : len(units) + 1]):
+        gain = _GAIN.match(cells[2]) if len(cells) > 2 else None
+        if gain is None or float(gain[0]) == 0:
+            units[i] = ""
+    if not np.all(np.isfinite(header.adc_gain)) or 0 in header.adc_gain:
+        raise ValueError("a gain is no number")
+    return units
 
 
 def _check_files(path: Path, header: Any, n_times: int) -> None:
