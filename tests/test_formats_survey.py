@@ -56,7 +56,7 @@ WRITERS = {
     parquet_file: {"fs", "unit", "task"},
     edf_file: {"task"},
 }
-ANSWERS = {"fs": 2000, "unit": "uV", "task": "{part2}"}
+ANSWERS = {"fs": 2000, "unit": "uV", "task": "part2"}
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -129,7 +129,7 @@ def test_there_must_be_something(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         survey(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("nothing here\n")
-    with pytest.raises(FormatError, match="no file of a known kind"):
+    with pytest.raises(FormatError, match="holds nothing that can be read"):
         survey(tmp_path)
 
 
@@ -155,3 +155,36 @@ def test_a_shipped_mapping_surveys_the_real_set(shared_data):
         f"sub-N2_task-{task} copies sub-N1_task-{task}"
         for task in ("seatedExtension", "standingFlexion")
     ]
+
+
+def test_import_asks_once_and_keeps_the_answers(tmp_path):
+    from myosynth.app.sources import import_recordings
+
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    for person in (1, 2):
+        for task in ("pull", "push"):
+            csv_file(lab / f"P{person}_{task}", samples(person * 10 + len(task) + (task == "pull")))
+    with pytest.raises(ConfigError, match=r"4 of 4 files .*unit=….*task=….*out\.mapping\.yaml"):
+        import_recordings(lab, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert parse_mapping((tmp_path / "out.mapping.yaml").read_text(), "draft").fs == 2000
+    import_recordings(lab, tmp_path / "out", answer={"unit": "uV", "task": "part2"})
+    kept = tmp_path / "out" / "code" / "mapping.yaml"
+    import_recordings(lab, tmp_path / "again", mapping=str(kept))
+    first = sorted((tmp_path / "out").glob("sub-*/emg/*.edf"))
+    assert len(first) == 4
+    for path in first:
+        same = tmp_path / "again" / path.relative_to(tmp_path / "out")
+        assert same.read_bytes() == path.read_bytes()
+
+
+def test_import_does_not_draft_around_damage(tmp_path):
+    from myosynth.app.sources import import_recordings
+
+    edf_file(tmp_path / "sub-1_task-pull", samples(1))
+    path = tmp_path / "sub-1_task-pull.edf"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(FormatError, match="truncated or damaged"):
+        import_recordings(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out.mapping.yaml").exists()

@@ -167,7 +167,9 @@ def show_check(reports: "SetReport", out: str | None) -> None:
 
 
 def show_import(summary: "ImportSummary", out: str) -> None:
-    columns = ["file", "subject", "session", "task", "seconds", "fs", "channels", "clipped"]
+    columns = [
+        *("file", "subject", "session", "task", "seconds", "fs", "channels", "units", "clipped")
+    ]
     columns = [name for name in columns if any(each[name] for each in summary.files)]
     rows = [[each[name] for name in columns] for each in summary.files]
     heads = ["s" if name == "seconds" else "Hz" if name == "fs" else name for name in columns]

@@ -10,6 +10,8 @@ from pydantic import Field
 
 from myosynth.app.config import Overwrite, Progress, Seed, checked, taken
 from myosynth.app.provenance import PROVENANCE, Provenance, hide_from_validators
+from myosynth.errors import ConfigError, FormatError
+from myosynth.storage import atomic_file
 
 if TYPE_CHECKING:
     from myosynth.formats import BidsSummary
@@ -126,7 +128,8 @@ class ImportSummary:
     Parameters
     ----------
     files : list of dict
-        One per recording: file, subject, session, task, seconds, fs, channels, clipped (share).
+        One per recording: file, subject, session, task, seconds, fs, channels, units, clipped
+        (share).
     n_recordings : int
         How many were written.
     duplicates : list of (str, str)
@@ -149,6 +152,10 @@ def import_recordings(
     fs: Annotated[
         float | None, Field(gt=0, description="Sampling rate where the mapping gives none, Hz.")
     ] = None,
+    answer: Annotated[
+        dict[str, Any] | None,
+        Field(description="What the files do not say: unit=uV, fs=2000, task=pull or task=part2."),
+    ] = None,
     name: Annotated[
         str | None, Field(description="Name of the dataset; that of the folder without it.")
     ] = None,
@@ -161,7 +168,10 @@ def import_recordings(
     overwrite: Overwrite = False,
     on_progress: Progress | None = None,
 ) -> ImportSummary:
-    """Turn recordings in EDF, BDF or delimited text into an EMG-BIDS dataset.
+    """Turn recordings of any kind that is read into an EMG-BIDS dataset.
+
+    Where the files do not say enough and there is no mapping, one is drafted: with `answer` it is
+    used and kept in the dataset (code/mapping.yaml), else it is written beside `out`, to be filled.
 
     Parameters
     ----------
@@ -174,12 +184,20 @@ def import_recordings(
     -------
     ImportSummary
         Duplicated recordings are reported and, unless `drop_duplicates`, kept and marked.
+
+    Raises
+    ------
+    ConfigError
+        If the files do not say enough; the message names the draft and the questions.
     """
-    from myosynth.formats import load_mapping, write_bids
+    from myosynth.formats import load_mapping, parse_mapping, write_bids
     from myosynth.formats.readers import iterate_recordings
 
     report = on_progress or (lambda share, what: None)
+    drafted = "" if mapping else _drafted(folder, out, fs, answer or {})
     plan = load_mapping(mapping) if mapping else None
+    if drafted:
+        plan = parse_mapping(drafted, "drafted")
     stream = iterate_recordings(folder, mapping=plan, fs=fs)
     inputs = {"folder": folder} | ({"mapping": Path(mapping)} if mapping else {})
     recorded = Provenance("import", {"import": taken(import_recordings, locals())}, inputs=inputs)
@@ -202,9 +220,36 @@ def import_recordings(
             format=format,
             drop_duplicates=drop_duplicates,
         )
+        if drafted:
+            (target / "code").mkdir()
+            (target / "code" / "mapping.yaml").write_text(drafted, encoding="utf-8")
     summary.n_recordings, summary.duplicates = written.n_recordings, written.duplicates
     report(1.0, "done")
     return summary
+
+
+def _drafted(folder: Path, out: Path, fs: float | None, answers: dict[str, Any]) -> str:
+    """A mapping made of what the files show and the answers; empty where none is needed."""
+    from myosynth.formats import draft_mapping, parse_mapping, questions, survey
+
+    found = survey(folder, fs=fs, check_duplicates=False)
+    for row in found.rows:
+        if row.problems and not row.needs_answers:
+            raise FormatError(f"{folder / row.file}: {row.problems[0]}")
+    if found.is_ready and not answers:
+        return ""
+    text = draft_mapping(found, {**({"fs": fs} if fs else {}), **answers})
+    if survey(folder, parse_mapping(text, "drafted"), check_duplicates=False).is_ready:
+        return text
+    draft = out.with_name(f"{out.name}.mapping.yaml")
+    with atomic_file(draft) as partial:
+        partial.write_text(text, encoding="utf-8")
+    open_questions = [q for q in questions(found) if q.is_required and q.key not in answers]
+    asked = " ".join(f"{q.text} (--answer {q.key}=…)" for q in open_questions)
+    raise ConfigError(
+        f"{len([row for row in found.rows if row.problems])} of {len(found.rows)} files in "
+        f"{folder} do not say enough. {asked} Or fill in {draft} and pass it as --mapping."
+    )
 
 
 def _found(path: Path, recording: "Recording") -> dict[str, Any]:
@@ -217,5 +262,6 @@ def _found(path: Path, recording: "Recording") -> dict[str, Any]:
         "seconds": round(recording.duration_s, 3),
         "fs": recording.fs,
         "channels": recording.n_channels,
+        "units": ", ".join(sorted(set(recording.metadata.get("source_units", ())))),
         "clipped": round(clipped / recording.duration_s, 4) if recording.duration_s else 0.0,
     }

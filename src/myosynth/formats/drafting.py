@@ -62,8 +62,8 @@ def questions(found: Survey) -> list[Question]:
     -------
     list of Question
         Keys: ``fs`` (Hz), ``unit`` (V, mV, uV or nV, of every column), ``task`` (one name for all,
-        or ``{part2}`` to take it from the path), ``subject`` likewise, ``muscles`` (one per
-        column, not required).
+        or ``part2`` to take it from the path), ``subject`` likewise, ``muscles`` (one per column,
+        not required).
     """
     kind, paths = _worst(found)
     look = _look(kind, paths[0])
@@ -74,9 +74,9 @@ def questions(found: Survey) -> list[Question]:
         asked.append(Question("unit", "In what unit are the numbers: V, mV, uV or nV?"))
     if not all(row.task for row in found.rows):
         _, groups = _path_pattern(found.folder, paths)
-        shown = ", ".join(f"{{{name}}} = {value}" for name, value in groups.items())
-        asked.append(Question("task", f"Which task is it? A name for all, or a part: {shown}"))
-        asked.append(Question("subject", f"Who is it? A part of the path: {shown}", False))
+        shown = ", ".join(f"{name} ({value})" for name, value in groups.items())
+        asked.append(Question("task", f"Which task is it: a name for all, or one of {shown}?"))
+        asked.append(Question("subject", f"Who is it: one of {shown}?", False))
     names = ", ".join(str(column) for column, _ in look.columns)
     asked.append(Question("muscles", f"Which muscle is below each of {names}?", False))
     return asked
@@ -94,7 +94,7 @@ def draft_mapping(found: Survey, answers: Mapping[str, Any] | None = None) -> st
     found : Survey
     answers : mapping, optional
         By the keys of `questions`: ``fs``, ``unit``, ``task``, ``subject``, ``session``, ``run``
-        (texts with ``{part1}``), ``muscles`` (one per column).
+        (a name for all, or a part of the path such as ``part1``), ``muscles`` (one per column).
 
     Returns
     -------
@@ -117,6 +117,7 @@ def draft_mapping(found: Survey, answers: Mapping[str, Any] | None = None) -> st
     suffixes = Counter(path.suffix for path in paths)
     lines = [
         f"# Drafted from {len(paths)} files of kind {kind or 'unknown'}. Fill in what is empty.",
+        *(f"# {len(files)} files: {said}" for said, files in found.files_to_mend().items()),
         _line("files", f"**/*{suffixes.most_common(1)[0][0]}"),
         *(_line(key, value) for key, value in look.keys.items()),
     ]
@@ -131,9 +132,15 @@ def draft_mapping(found: Survey, answers: Mapping[str, Any] | None = None) -> st
     lines.append("# for example " + ", ".join(f"{name}: {value}" for name, value in groups.items()))
     first = _telling(paths, pattern)
     for key, default in (("subject", f"{{{first}}}"), ("session", ""), ("task", ""), ("run", "")):
-        text = str(given.get(key, default))
-        lines.append(_line(key, text) + ("  # such as {part2}, or one name" * (not text)))
+        text = _text(given.get(key, default), groups)
+        lines.append(_line(key, text) + ("  # such as {part2}, or one name for all" * (not text)))
     return "\n".join(lines) + "\n"
+
+
+def _text(answer: Any, groups: Mapping[str, str]) -> str:
+    if isinstance(answer, Mapping):  # {part2} as YAML reads it
+        answer = next(iter(answer), "")
+    return f"{{{answer}}}" if answer in groups else str(answer)
 
 
 def _column_lines(look: _Look, muscles: Sequence[str], unit: str) -> list[str]:

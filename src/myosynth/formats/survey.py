@@ -52,6 +52,11 @@ class SurveyRow:
     units: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
+    @property
+    def needs_answers(self) -> bool:
+        """Whether all that is wrong with it is something that a mapping can say."""
+        return bool(self.problems) and all("mapping" in problem for problem in self.problems)
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -171,7 +176,8 @@ def _files(folder: Path, plan: FileMapping | None) -> Iterator[tuple[Path, Path 
     paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
     paths = [p for p in paths if kind_of(p) != "text" or holds_numbers(p)]  # no read-me files
     if not paths:
-        raise FormatError(f"{folder} holds no file of a known kind ({', '.join(SUFFIXES)})")
+        kinds = ", ".join(SUFFIXES)
+        raise FormatError(f"{folder} holds nothing that can be read, which is {kinds}")
     return ((path, None) for path in sorted(paths, key=natural_key))
 
 
