@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from myosynth.app.cards import write_card
-from myosynth.app.provenance import Provenance
+from myosynth.app.provenance import Provenance, content_hash
 from myosynth.errors import InputError
 from myosynth.evaluation import Scores
 from myosynth.evaluation.privacy import Attack, Audit, Canary, Threat
@@ -146,6 +146,42 @@ def test_a_card_is_not_overwritten_unasked(synthetic, tmp_path):
     assert not (tmp_path / "croissant.json").exists()
     with pytest.raises(InputError, match="does not exist"):
         write_card(tmp_path / "nothing")
+
+
+class FakeModel:
+    """What a card asks of a `Synthesizer`."""
+
+    tasks = ("pull", "stoop")
+    fs, seconds = 2000.0, 3.0
+    channel_names, muscles = ("ES-L", "ES-R"), ("erector spinae", "")
+    config = {  # noqa: RUF012
+        "description": {
+            "facts": {
+                "n_subjects": 12,
+                "n_segments": 90,
+                "segments_by_task": {"pull": 50, "stoop": 40},
+                "split": {"train": ["anna"]},
+                "filters": [{"name": "bandpass", "low_hz": 10.0}],
+            }
+        }
+    }
+
+
+def test_a_model_card_says_what_it_learned_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "myosynth.diffusion.Synthesizer.from_pretrained", lambda path: FakeModel(), raising=True
+    )
+    (tmp_path / "config.json").write_text("{}")
+    before = content_hash(tmp_path)
+    (card,) = write_card(tmp_path, scores=scores(), audit=audit())
+    front, body = parts(card)
+    assert front["library_name"] == "myosynth"
+    for words in ("| pull | 50 |", "recordings of 12 people", "ES-L (erector spinae), ES-R",
+                  r"bandpass (low\_hz 10.0)", "Releasing the data: **None found**",
+                  "Releasing the model: **Not tested**"):  # fmt: skip
+        assert words in body
+    assert "anna" not in body
+    assert content_hash(tmp_path) == before  # a card does not make it another model
 
 
 def test_differential_privacy_is_stated_with_its_unit(synthetic, tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from myosynth.app.provenance import provenance_file, read_provenance
+from myosynth.app.provenance import CARD_FILES, provenance_file, read_provenance
 from myosynth.app.report import read_audit, read_scores, utility_of
 from myosynth.app.report_audit import ATTACKS, DISGUISES, FIGURES, LEVELS, PRINCIPLES
 from myosynth.app.report_pages import page, write_text
@@ -81,7 +81,7 @@ def write_card(
         raise InputError(f"{path} does not exist; check the path")
     is_model = any((path / each).is_file() for each in _MODEL_FILES)
     folder = Path(out) if out is not None else _beside(path)
-    targets = [folder / "README.md"] + ([] if is_model else [folder / "croissant.json"])
+    targets = [folder / each for each in (CARD_FILES[:1] if is_model else CARD_FILES)]
     for target in targets:
         if target.exists() and not overwrite:
             raise InputError(f"{target} already exists; name another folder or pass --overwrite")
@@ -149,10 +149,15 @@ def _of_model(path: Path) -> dict[str, Any]:
         "tasks": {task: counts.get(task) for task in model.tasks},
         "n_segments": learned.get("n_segments"),
         "people": f"{people} people" if people else "an unknown number of people",
-        "filters": learned.get("filters", []),
+        "filters": [_filter_words(one) for one in learned.get("filters", [])],
         "config": model.config,
         **_of_signals(model.fs, model.seconds, model.channel_names, model.muscles),
     }
+
+
+def _filter_words(step: Mapping[str, Any]) -> str:
+    details = [f"{key} {value}" for key, value in step.items() if key != "name"]
+    return f"{step.get('name', 'filter')} ({', '.join(details)})"
 
 
 def _of_signals(
@@ -305,7 +310,7 @@ def _privacy_sentence(facts: Mapping[str, Any]) -> str:
 
 def _distribution(path: Path) -> list[dict[str, Any]]:
     record = provenance_file(path).name
-    aside = {record, "README.md", "croissant.json"}
+    aside = {record, *CARD_FILES}
     if path.is_file():
         files = [path]
     else:

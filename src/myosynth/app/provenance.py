@@ -16,6 +16,7 @@ from myosynth.errors import FormatError
 from myosynth.storage import read_json, write_json
 
 __all__ = [
+    "CARD_FILES",
     "PROVENANCE",
     "Provenance",
     "content_hash",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 PROVENANCE = "provenance.json"
+CARD_FILES = ("README.md", "croissant.json")
 _SCHEMA = "myosynth-provenance/1"
 _BLOCK_BYTES = 1 << 20
 _LIBRARIES = (
@@ -36,8 +38,9 @@ _LIBRARIES = (
 def content_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes, or of the names, sizes and bytes of all files below a folder.
 
-    Provenance files do not count, so that the same data made twice have the same hash. Memory
-    stays at one block whatever the size.
+    Provenance files do not count, so that the same data made twice have the same hash, nor does a
+    card at the top of a folder, which describes what is there. Memory stays at one block whatever
+    the size.
     """
     path = Path(path)
     total = hashlib.sha256()
@@ -47,6 +50,8 @@ def content_hash(path: str | Path) -> str:
     files = [each for each in path.rglob("*") if each.is_file()]
     for each in sorted(files, key=lambda file: file.relative_to(path).as_posix()):
         if each.name == PROVENANCE or each.name.endswith(f".{PROVENANCE}"):
+            continue
+        if each.parent == path and each.name in CARD_FILES:
             continue
         name = each.relative_to(path).as_posix()
         total.update(f"{name}\0{each.stat().st_size}\0".encode())
