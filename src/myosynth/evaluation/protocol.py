@@ -37,6 +37,7 @@ from myosynth.evaluation.scores import Finding, Scores, make_row
 from myosynth.evaluation.surrogates import SURROGATES, jittered, magnitude_warped
 from myosynth.evaluation.utility import (
     Labelled,
+    forests_in_threads,
     learning_curve,
     leave_one_subject_out,
     utility_rows,
@@ -82,6 +83,7 @@ class _Settings:
     n_jobs: int
 
 
+@forests_in_threads()
 def evaluate(
     real: SegmentSet,
     synthetic: SegmentSet,

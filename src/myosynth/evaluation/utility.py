@@ -5,7 +5,9 @@ set alone teaches, TRTS whether its labels are right, the gain what it adds to t
 of the names: Esteban, Hyland & Rätsch (2017), arXiv:1706.02633.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,7 @@ __all__ = [
     "Labelled",
     "balanced_accuracy",
     "confusion",
+    "forests_in_threads",
     "learning_curve",
     "leave_one_subject_out",
     "predict",
@@ -94,6 +97,24 @@ class Labelled:
 def _columns(feature_set: str, n_columns: int) -> NDArray[np.intp]:
     names = np.tile(list(FEATURES), n_columns // len(FEATURES))
     return np.flatnonzero(np.isin(names, FEATURE_SETS[feature_set]))
+
+
+@contextmanager
+def forests_in_threads() -> Iterator[None]:
+    """Keep the warning filters whole while forests run in threads; a decorator too.
+
+    scikit-learn 1.8 resets the filters in each of its threads; the threads restore one another's,
+    until an empty list is left, at which every single tree warns.
+    """
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def without_trees(message: Warning | str, *args: Any, **more: Any) -> None:
+            if "sklearn.utils.parallel" not in str(message):
+                shown(message, *args, **more)
+
+        warnings.showwarning = without_trees
+        yield
 
 
 def predict(
