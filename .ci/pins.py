@@ -4,12 +4,24 @@
 """
 
 import re
+import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def stated(name: str) -> list[str]:
+    if name != "myosynth":
+        return distribution(name).requires or []
+    own = [f"{line}; extra == '{extra}'" for extra, lines in EXTRAS.items() for line in lines]
+    return PROJECT["dependencies"] + own
 
 
 def requirements(name: str, extras: set[str]) -> list[tuple[str, set[str]]]:
     found = []
-    for line in distribution(name).requires or []:
+    for line in stated(name):
         spec, _, marker = line.partition(";")
         match = re.match(r"\s*([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?", spec)
         assert match is not None
@@ -21,8 +33,7 @@ def requirements(name: str, extras: set[str]) -> list[tuple[str, set[str]]]:
 
 
 def main() -> None:
-    every = set(distribution("myosynth").metadata.get_all("Provides-Extra") or [])
-    waiting, seen = [("myosynth", every)], set()
+    waiting, seen = [("myosynth", set(EXTRAS))], set()
     pins: dict[str, str] = {}
     while waiting:
         name, extras = waiting.pop()
@@ -31,10 +42,10 @@ def main() -> None:
             continue
         seen.add(key)
         try:
-            version = distribution(name).version
+            version = "" if name == "myosynth" else distribution(name).version
         except PackageNotFoundError:  # for another system or Python
             continue
-        if key[0] != "myosynth":
+        if version:
             pins[key[0]] = version.partition("+")[0]
         waiting += requirements(name, extras)
     print("# The versions that are tested together; made by .ci/pins.py.")
