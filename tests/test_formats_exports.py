@@ -201,3 +201,31 @@ def test_times_tell_the_rate_as_exactly_as_they_are_written(fs, digits):
     assert found == pytest.approx(fs, rel=1.1 * 10.0**-digits * fs / n)
     if float(fs).is_integer():
         assert found == fs
+
+
+@pytest.mark.parametrize("kind", ["emgworks", "discover", "noraxon", "text"])
+def test_long_text_goes_on_outside_memory(tmp_path, monkeypatch, kind):
+    data = np.stack([signal(5000, i, 1e-3) for i in range(2)])
+    path, plan = tmp_path / "x.csv", None
+    if kind == "emgworks":
+        emgworks(path, {f"S{i}: EMG {i}": (2000.0, "V", row) for i, row in enumerate(data)})
+    elif kind == "discover":
+        signals = [(f"EMG {i}", "mV", 2000.0, row * 1e3) for i, row in enumerate(data)]
+        discover(path, {"Sensor 1": signals})
+    elif kind == "noraxon":
+        noraxon(path, [(f"S{i}", "uV", row * 1e6) for i, row in enumerate(data)])
+    else:
+        np.savetxt(path, data.T, delimiter=",")
+        columns = [{"column": i, "channel": f"S{i}", "unit": "V"} for i in (1, 2)]
+        plan = FileMapping(columns=columns, delimiter="comma", fs=2000)
+    (inside,) = read_recordings(path, mapping=plan)
+    assert isinstance(inside.data, np.ndarray)
+    monkeypatch.setattr("myosynth.formats.spool._IN_MEMORY_BYTES", 20_000)
+    monkeypatch.setattr("myosynth.formats.exports._LINES_AT_ONCE", 700)
+    monkeypatch.setattr("myosynth.formats.delimited._ROWS_AT_ONCE", 700)
+    (outside,) = read_recordings(path, mapping=plan)
+    assert not isinstance(outside.data, np.ndarray)
+    assert outside.fs == inside.fs == 2000
+    assert np.array_equal(outside.load(), inside.load())
+    assert np.array_equal(outside.data[1, 600:2345], inside.data[1, 600:2345])
+    np.testing.assert_allclose(inside.load(), data, atol=1e-9)

@@ -1,19 +1,23 @@
 """Delimited text (CSV, TSV, device logs) through a mapping file."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from myosynth.errors import ConfigError, FormatError
+from myosynth.formats.lazy import stacked
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
-from myosynth.recordings import FloatArray
+from myosynth.formats.spool import Spool
+from myosynth.recordings import FloatArray, SignalArray
 
 __all__ = ["read_delimited"]
 
 _DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": None}
 _MOST_HEADER_LINES = 200
+_ROWS_AT_ONCE = 100_000
 
 
 def read_delimited(path: Path, plan: FileMapping | None) -> Signals:
@@ -33,12 +37,15 @@ def read_delimited(path: Path, plan: FileMapping | None) -> Signals:
             "for delimited text (--mapping) with delimiter:, columns: and fs:"
         )
     numbers, trimmed = _read_numbers(path, plan, plan.delimiter)
-    samples = numbers.T
+
+    def pick(rows: Sequence[int]) -> SignalArray:
+        return stacked([numbers[:, row] for row in rows], len(numbers))
+
     return Signals(
         names=[column.channel or str(column.column) for column in plan.columns],
         units=[""] * len(plan.columns),
         rates=[None] * len(plan.columns),
-        pick=lambda rows: samples[rows],
+        pick=pick,
         listed=True,
         metadata={"trimmed_rows": trimmed},
     )
@@ -64,11 +71,14 @@ def _read_numbers(path: Path, plan: FileMapping, kind: str) -> tuple[FloatArray,
                 counts["rows"] += 1
                 yield "\t".join(used)
 
+    spool, left = Spool(len(positions)), rows()
     try:
-        numbers = np.loadtxt(rows(), delimiter="\t", comments=None, ndmin=2, dtype=np.float64)
+        while block := list(itertools.islice(left, _ROWS_AT_ONCE)):
+            numbers = np.loadtxt(block, delimiter="\t", comments=None, ndmin=2, dtype=np.float64)
+            spool.append(numbers)
     except ValueError as error:
         raise _bad_cell(path, plan, positions, n_header, delimiter) from error
-    return numbers, counts["trimmed"]
+    return spool.array(), counts["trimmed"]
 
 
 def _lines(path: Path, plan: FileMapping, skip: int = 0) -> Iterator[tuple[int, str]]:

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from myosynth.errors import FormatError
 from myosynth.formats.exports import Table, filled_right, rate_from_times
+from myosynth.formats.lazy import stacked
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.names import is_voltage, unique
 from myosynth.formats.sources import Signals
-from myosynth.recordings import FloatArray
+from myosynth.recordings import FloatArray, SignalArray
 
 __all__ = ["is_delsys", "read_delsys"]
 
@@ -82,7 +83,7 @@ def read_delsys(path: Path, plan: FileMapping | None = None) -> Signals:
         raise FormatError(f"{path} is a Delsys export without a channel in volts")
     held = table.columns(sorted({i for column in emg for i in (column.times, column.values)}))
 
-    def pick(rows: Sequence[int]) -> FloatArray:
+    def pick(rows: Sequence[int]) -> SignalArray:
         chosen = [columns[row] for row in rows]
         other = [column.values for column in chosen if column.values not in held]
         return _equally_long(path, chosen, {**held, **table.columns(other)} if other else held)
@@ -154,7 +155,7 @@ def _discover(path: Path) -> tuple[Table, list[_Column]]:
 
 def _equally_long(
     path: Path, columns: Sequence[_Column], values: Mapping[int, FloatArray]
-) -> FloatArray:
+) -> SignalArray:
     lengths = [len(values[column.values]) for column in columns]
     n_times = min(lengths)
     if n_times < (1 - _LONGEST_DIFFERENCE) * max(lengths):
@@ -163,7 +164,7 @@ def _equally_long(
             f"{path}: {short!r} ends after {n_times} samples and others after {max(lengths)}; "
             "the sensor dropped out, so leave it out through columns: in a mapping file"
         )
-    return np.stack([values[column.values][:n_times] for column in columns])
+    return stacked([values[column.values] for column in columns], n_times)
 
 
 def _float(text: str) -> float:

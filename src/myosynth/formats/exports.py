@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError
+from myosynth.formats.spool import Spool
 
 __all__ = ["Table", "filled_right", "rate_from_times", "text_encoding"]
 
 _MOST_HEADER_LINES = 2000  # one per channel in some exports
 _LINES_AT_ONCE = 20_000
+_TIMES_AT_ONCE = 1 << 20
 _ODD_STEP = 0.75  # of a sample: times further off their place are no regular sampling
 
 
@@ -81,31 +83,57 @@ class Table:
         FormatError
             Naming line and column, where a cell is no number or is empty above a filled one.
         """
-        parts: dict[int, list[NDArray[np.float64]]] = {column: [] for column in wanted}
+        spools = {column: Spool(1) for column in wanted}
         ended: dict[int, int] = {}
-        for first_line, rows in self._blocks():
-            for column in parts:
-                texts = [row[column] if column < len(row) else "" for row in rows]
-                if "" in (each.strip() for each in texts) or column in ended:
-                    texts = self._until_end(texts, column, first_line, ended)
-                parts[column].append(self._numbers(texts, column, first_line))
-        return {
-            column: np.concatenate(blocks) if blocks else np.empty(0)
-            for column, blocks in parts.items()
-        }
+        for first_line, lines in self._blocks():
+            at_once = None if ended else self._at_once(lines, wanted)
+            if at_once is None:
+                found = self._one_by_one(lines, wanted, first_line, ended)
+            else:
+                found = list(at_once)
+            for column, values in zip(wanted, found, strict=True):
+                spools[column].append(values[:, None])
+        return {column: spool.array()[:, 0] for column, spool in spools.items()}
 
-    def _blocks(self) -> Iterator[tuple[int, list[list[str]]]]:
+    def _blocks(self) -> Iterator[tuple[int, list[str]]]:
         with self.path.open(encoding=self.encoding, newline="") as file:
+            line = self.n_header + 1
             for _ in range(self.n_header):
                 next(file, None)
-            reader = csv.reader(file, delimiter=self.delimiter)
-            line = self.n_header + 1
             try:
-                while rows := list(itertools.islice(reader, _LINES_AT_ONCE)):
-                    yield line, rows
-                    line += len(rows)
-            except (csv.Error, UnicodeDecodeError) as error:
+                while lines := list(itertools.islice(file, _LINES_AT_ONCE)):
+                    yield line, lines
+                    line += len(lines)
+            except UnicodeDecodeError as error:
                 raise FormatError(f"{self.path} is damaged near line {line} ({error})") from error
+
+    def _at_once(self, lines: list[str], wanted: Sequence[int]) -> NDArray[np.float64] | None:
+        """The numbers of complete rows, (n_wanted, n_lines); None where some cell is no number."""
+        plain = lines if self.delimiter == "," else [line.replace(",", ".") for line in lines]
+        try:
+            numbers = np.loadtxt(
+                plain, delimiter=self.delimiter, comments=None, quotechar='"', usecols=wanted,
+                ndmin=2, dtype=np.float64,
+            )  # fmt: skip
+        except (ValueError, IndexError):
+            return None
+        complete = len(numbers) == len(lines) and np.all(np.isfinite(numbers))
+        return numbers.T if complete else None
+
+    def _one_by_one(
+        self, lines: list[str], wanted: Sequence[int], first_line: int, ended: dict[int, int]
+    ) -> list[NDArray[np.float64]]:
+        try:
+            rows = list(csv.reader(lines, delimiter=self.delimiter))
+        except csv.Error as error:
+            raise FormatError(f"{self.path} is damaged near line {first_line} ({error})") from error
+        found = []
+        for column in wanted:
+            texts = [row[column] if column < len(row) else "" for row in rows]
+            if "" in (each.strip() for each in texts) or column in ended:
+                texts = self._until_end(texts, column, first_line, ended)
+            found.append(self._numbers(texts, column, first_line))
+        return found
 
     def _until_end(
         self, texts: list[str], column: int, first_line: int, ended: dict[int, int]
@@ -169,8 +197,8 @@ def filled_right(cells: Sequence[str], length: int) -> list[str]:
     return filled
 
 
-def rate_from_times(times: NDArray[np.float64], where: str) -> float:
-    """The sampling rate that a column of times in seconds shows.
+def rate_from_times(times: NDArray[np.float64], where: str, per_unit: float = 1.0) -> float:
+    """The sampling rate in Hz that a column of times shows; a time times `per_unit` is in seconds.
 
     The rate is the number with the fewest digits that the first and the last time allow, given how
     finely times are written.
@@ -184,14 +212,16 @@ def rate_from_times(times: NDArray[np.float64], where: str) -> float:
         raise FormatError(f"{where}: the times do not rise, so they show no sampling rate")
     fineness = _fineness(times)
     n, span = len(times) - 1, float(times[-1] - times[0])
-    expected = times[0] + np.arange(len(times)) * span / n
-    off = np.abs(times - expected)
-    if off.max() > _ODD_STEP * span / n + fineness:
-        at = float(times[int(np.argmax(off))])
-        raise FormatError(
-            f"{where}: the times are not evenly spaced (near {at:g} s); samples are missing or the "
-            "rate changes, so export it again at a fixed rate"
-        )
+    for start in range(0, len(times), _TIMES_AT_ONCE):
+        some = np.asarray(times[start : start + _TIMES_AT_ONCE])
+        off = np.abs(some - times[0] - np.arange(start, start + len(some)) * span / n)
+        if off.max() > _ODD_STEP * span / n + fineness:
+            at = float(some[int(np.argmax(off))]) * per_unit
+            raise FormatError(
+                f"{where}: the times are not evenly spaced (near {at:g} s); samples are missing or "
+                "the rate changes, so export it again at a fixed rate"
+            )
+    span, fineness = span * per_unit, fineness * per_unit
     low, high = n / (span + fineness), n / max(span - fineness, span / 2)
     middle = n / span
     for digits in range(12):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from myosynth.recordings import FloatArray, SignalArray
 
-__all__ = ["LazySamples", "scaled"]
+__all__ = ["LazySamples", "scaled", "stacked"]
 
 
 class LazySamples(ABC):
@@ -50,6 +50,22 @@ class _Scaled(LazySamples):
         samples = self._samples.block(rows, low, high)
         samples *= self._factors[rows]
         return samples
+
+
+class _Stacked(LazySamples):
+    def __init__(self, lines: Sequence[NDArray[Any]], n_times: int) -> None:
+        super().__init__(len(lines), n_times)
+        self._lines = lines
+
+    def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
+        return np.stack([self._lines[row][low:high] for row in rows]).astype(np.float64)
+
+
+def stacked(lines: Sequence[NDArray[Any]], n_times: int) -> SignalArray:
+    """Channels (n_times or more,) as samples; those that are mapped to a file stay there."""
+    if any(isinstance(line, np.memmap) for line in lines):
+        return _Stacked(lines, n_times)
+    return np.stack([line[:n_times] for line in lines])
 
 
 def scaled(samples: SignalArray, factors: Sequence[float]) -> SignalArray:

@@ -14,14 +14,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from myosynth.errors import FormatError
 from myosynth.formats.exports import Table, rate_from_times
+from myosynth.formats.lazy import stacked
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.names import is_voltage, unique
 from myosynth.formats.sources import Signals
-from myosynth.recordings import FloatArray
+from myosynth.recordings import SignalArray
 
 __all__ = ["is_timed", "read_timed"]
 
@@ -74,20 +73,20 @@ def read_timed(path: Path, plan: FileMapping | None = None) -> Signals:
     named = [_name_and_unit(header[i]) for i in columns]
     emg = [i for i, (_, unit) in zip(columns, named, strict=True) if is_voltage(unit)]
     held = table.columns([0, *emg])
-    fs = rate_from_times(held[0] * per_unit, str(path))
+    fs = rate_from_times(held[0], str(path), per_unit)
     stated = next((m[1] for line in above if (m := _STATED.search(line))), None)
     if stated is not None and abs(float(stated.replace(",", ".")) / fs - 1) > _DISAGREE:
         raise FormatError(
             f"{path} states {stated} Hz and its times run at {fs:g} Hz; export it again"
         )
 
-    def pick(rows: Sequence[int]) -> FloatArray:
+    def pick(rows: Sequence[int]) -> SignalArray:
         chosen = [columns[row] for row in rows]
         other = [i for i in chosen if i not in held]
         values = {**held, **table.columns(other)} if other else held
         if len({len(values[i]) for i in (0, *chosen)}) > 1:
             raise FormatError(f"{path}: columns end at different times; export it again")
-        return np.stack([values[i] for i in chosen])
+        return stacked([values[i] for i in chosen], len(values[0]))
 
     about = " ".join([*above, *header]).lower()
     known = any(word in about for word in _NORAXON)
