@@ -10,8 +10,9 @@ from typer.testing import CliRunner, Result
 
 from myosynth.app import commands
 from myosynth.app.check import CODES, write_check
-from myosynth.app.pipeline import check
+from myosynth.app.pipeline import check, prepare, simulate
 from myosynth.formats import write_bids
+from myosynth.recordings import SegmentSet
 from myosynth.signal.quality import check_recordings
 from myosynth.simulation import simulate_dataset
 
@@ -104,3 +105,26 @@ def test_a_set_without_recordings_is_said_so(tmp_path: Path) -> None:
     write_check(reports, tmp_path, provenance={})
     assert "Nothing to check" in (tmp_path / "check.html").read_text()
     assert not reports.is_fine
+
+
+# Repairs while preparing ------------------------------------------------------------------------
+
+
+def test_prepare_removes_the_heart_where_it_is_found(tmp_path: Path) -> None:
+    options = {"subjects": 2, "task": ("stoop", "squat"), "seconds": 30.0, "fs": 1000.0}
+    simulate(tmp_path / "set", ecg=1e-2, **options)
+    simulate(tmp_path / "clean", **options)
+    prepare(tmp_path / "clean", tmp_path / "wanted")
+    prepare(tmp_path / "set", tmp_path / "before")
+    summary = prepare(tmp_path / "set", tmp_path / "after", ecg="template")
+    assert summary.no_heart  # where the muscle drowns the heart there is nothing to subtract
+    assert all("squat" in name for name in summary.no_heart)
+    assert f"in {len(summary.no_heart)} of 4 recordings" in summary.warnings[-1]
+    wanted, before, after = (
+        SegmentSet.open(tmp_path / name).where(task="stoop").read().astype(float)
+        for name in ("wanted", "before", "after")
+    )
+    gain_db = 10 * np.log10(np.sum((before - wanted) ** 2) / np.sum((after - wanted) ** 2))
+    assert gain_db > 8
+    record = json.loads((tmp_path / "after" / "provenance.json").read_text())
+    assert record["config"]["prepare"]["ecg"] == "template"

@@ -42,6 +42,8 @@ class PrepareSummary:
         Recordings that copy another: (original, copy).
     warnings : list of str
         One sentence each.
+    no_heart : list of str
+        Recordings in which heart beats were to be removed and none were found.
     fs : float
         Rate of the segments, Hz.
     channel_names : tuple of str
@@ -55,6 +57,7 @@ class PrepareSummary:
     empty: list[str] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    no_heart: list[str] = field(default_factory=list)
     fs: float = 0.0
     channel_names: tuple[str, ...] = ()
 
@@ -69,6 +72,7 @@ class PrepareSummary:
             "empty_recordings": self.empty,
             "duplicates": [list(pair) for pair in self.duplicates],
             "warnings": self.warnings,
+            "no_heart": self.no_heart,
         }
 
 
@@ -87,6 +91,10 @@ def prepare(
     ] = 500.0,
     notch_hz: Annotated[
         float | None, Field(gt=0, description="Mains frequency to notch out, 50 or 60 Hz.")
+    ] = None,
+    ecg: Annotated[
+        Literal["template", "highpass", "template+highpass"] | None,
+        Field(description="Remove heart beats from trunk EMG, where they are found, by this way."),
     ] = None,
     fs: Annotated[
         float | None, Field(gt=0, description="Resample every recording to this rate, Hz.")
@@ -270,6 +278,8 @@ def _cut(
             target_fs=summary.fs,
             on_nan=options["on_nan"],
         )
+        if options["ecg"]:
+            filtered = _without_heart(filtered, options["ecg"], summary)
         kept, counts = segment_recording(
             filtered,
             seconds=options["seconds"],
@@ -289,6 +299,11 @@ def _cut(
             _count(summary, recording, kept, counts)
         if not summary.n_segments:
             raise NotEnoughDataError(_nothing_left(summary, options["seconds"]))
+        if summary.no_heart:
+            summary.warnings.append(
+                f"no heart beats were found in {len(summary.no_heart)} of {len(recordings)} "
+                "recordings; no template was subtracted there"
+            )
         writer.metadata.update(
             {
                 "prepare": {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()},
@@ -297,6 +312,18 @@ def _cut(
                 **summary.to_dict(),
             }
         )
+
+
+def _without_heart(recording: "Recording", method: Any, summary: PrepareSummary) -> "Recording":
+    """Templates need beats that can be seen: where there are none, only a high-pass is left."""
+    from myosynth.signal.repairs import remove_ecg, shows_heart
+
+    if method != "highpass" and not shows_heart(recording):
+        summary.no_heart.append(recording.name)
+        if method == "template":
+            return recording
+        method = "highpass"
+    return remove_ecg(recording, method=method)
 
 
 def _chosen_channels(recording: "Recording", names: Sequence[str], fs: float) -> "Recording":

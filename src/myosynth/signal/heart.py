@@ -19,10 +19,11 @@ _INTEGRATION_S = 0.150  # ibid.
 _REFRACTORY_S = 0.33  # no heart beats faster than 180 per minute at work
 _SEARCH_BACK = 1.66  # mean intervals without a beat before a smaller peak is taken, ibid.
 _HALF_QRS_S = 0.10
+_WORKING_FS = 500.0  # Hz; plenty for waves below 40 Hz
 _RATE_BPM = (40.0, 170.0)
 _LARGEST_RR_CV = 0.12
 _LEAST_SIGN_Z = 3.2  # one in a thousand by chance; takes eleven beats
-_LEAST_LIKENESS = 0.6
+_LEAST_LIKENESS = 0.7
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class HeartBeats:
     rr_cv : float
         Robust relative spread of the intervals (1.4826 MAD / median).
     polarity : float
-        Share of the beats whose largest deflection has the majority's sign, 0.5–1. A QRS complex
-        keeps its sign; the largest wave of a burst of EMG is as often up as down.
+        Share of the beats that fit the mean of the others with their own sign, 0–1. A QRS complex
+        keeps its sign; a burst of EMG is as often up as down.
     likeness : float
         Median correlation of a beat with the mean of the others, −1 to 1.
     height_v : float
@@ -89,28 +90,30 @@ def find_heart_beats(samples: FloatArray, fs: float) -> HeartBeats:
     HeartBeats
         Whatever was found; `HeartBeats.are_heart_beats` tells whether to believe it.
     """
-    half = round(_HALF_QRS_S * fs)
+    step = max(1, int(fs / _WORKING_FS))
+    rate = fs / step
+    half = round(_HALF_QRS_S * rate)
     margin = 3 * half  # beats at the ends have a window too
-    wave = np.pad(qrs_wave(samples, fs), margin)
-    slope = np.gradient(np.pad(_band(samples, fs, _DETECTION_BAND_HZ), margin))
-    energy = uniform_filter1d(slope**2, max(1, round(_INTEGRATION_S * fs)), mode="nearest")
-    peaks = _accepted(energy, fs)
+    wave = np.pad(qrs_wave(samples, fs)[::step], margin)
+    slope = np.gradient(np.pad(_band(samples, fs, _DETECTION_BAND_HZ)[::step], margin))
+    energy = uniform_filter1d(slope**2, max(1, round(_INTEGRATION_S * rate)), mode="nearest")
+    peaks = _accepted(energy, rate)
     peaks = peaks[(peaks >= margin) & (peaks < len(wave) - margin)]
-    if len(peaks) < 2:
-        return HeartBeats((peaks - margin) / fs, np.nan, np.nan, 0.5, 0.0, 0.0)
+    if len(peaks) < 4:
+        return HeartBeats((peaks - margin) / rate, np.nan, np.nan, 0.5, 0.0, 0.0)
     around = wave[peaks[:, None] + np.arange(-half, half + 1)]
     largest = np.take_along_axis(around, np.abs(around).argmax(axis=1)[:, None], axis=1)[:, 0]
     sign = 1.0 if np.sum(largest > 0) >= len(peaks) / 2 else -1.0
     places = _aligned(wave, peaks - half + (sign * around).argmax(axis=1), half)
     beats = wave[places[:, None] + np.arange(-half, half + 1)]
-    intervals = np.diff(places) / fs
+    intervals = np.diff(places) / rate
     middle = float(np.median(intervals))
     spread = 1.4826 * float(np.median(np.abs(intervals - middle)))
     return HeartBeats(
-        times_s=np.clip(places - margin, 0, len(samples) - 1) / fs,
+        times_s=np.clip((places - margin) / rate, 0, (len(samples) - 1) / fs),
         rate_bpm=60.0 / middle if middle > 0 else np.nan,
         rr_cv=spread / middle if middle > 0 else np.nan,
-        polarity=float(np.mean(np.sign(largest) == sign)),
+        polarity=_polarity(wave, peaks, places, half),
         likeness=_likeness(beats),
         height_v=float(np.ptp(beats.mean(axis=0))),
     )
@@ -164,6 +167,23 @@ def _aligned(wave: Array, places: NDArray[np.intp], half: int) -> NDArray[np.int
         places = places + int(np.abs(template).argmax()) - half if len(places) > 1 else places
         places = np.clip(places, 2 * half, len(wave) - 2 * half - 1)
     return places
+
+
+def _polarity(wave: Array, peaks: NDArray[np.intp], places: NDArray[np.intp], half: int) -> float:
+    """Share of the beats that fit the mean of the other half best with its own sign.
+
+    The place of the best fit, up or down, is looked for around the peak of energy, which knows no
+    sign; a mean of random bursts would be fitted as often by their negative.
+    """
+    span = np.arange(-half, half + 1)
+    shifts = np.arange(-half, half + 1)[:, None] + span
+    positive = 0
+    for part in (0, 1):
+        template = wave[places[1 - part :: 2, None] + span].mean(axis=0)
+        fits = wave[peaks[part::2, None, None] + shifts] @ template
+        best = np.abs(fits).argmax(axis=1)
+        positive += int(np.sum(fits[np.arange(len(fits)), best] > 0))
+    return positive / len(peaks)
 
 
 def _likeness(beats: Array) -> float:

@@ -8,9 +8,9 @@ from scipy.signal import butter, sosfiltfilt
 
 from myosynth.errors import InputError, NotEnoughDataError
 from myosynth.recordings import FloatArray, Recording
-from myosynth.signal.heart import HeartBeats, find_heart_beats
+from myosynth.signal.heart import find_heart_beats
 
-__all__ = ["EcgMethod", "highpass", "remove_ecg", "subtract_template"]
+__all__ = ["EcgMethod", "highpass", "remove_ecg", "shows_heart", "subtract_template"]
 
 Array = NDArray[np.float64]
 EcgMethod = Literal["template", "highpass", "template+highpass"]
@@ -86,8 +86,15 @@ def remove_ecg(
     return recording.replace(data=data.astype(np.float32), filters=[*recording.filters, entry])
 
 
+def shows_heart(recording: Recording) -> bool:
+    """Whether heart beats are found in any channel (`find_heart_beats`); NaN counts as zero."""
+    data: FloatArray = np.nan_to_num(np.asarray(recording.load(), dtype=np.float64))
+    return any(find_heart_beats(row, recording.fs).are_heart_beats for row in data)
+
+
 def _clearest(recording: Recording, data: FloatArray) -> tuple[FloatArray, str]:
-    found: list[tuple[HeartBeats, str]] = [
+    """The beats of the channel that shows them most clearly, and its name."""
+    found = [
         (find_heart_beats(row, recording.fs), name)
         for row, name in zip(data, recording.channel_names, strict=True)
     ]
