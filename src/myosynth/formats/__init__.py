@@ -3,7 +3,7 @@
 A new format is one function, one entry in `READERS` or `WRITERS`, and one row in the contract test.
 """
 
-from myosynth.formats.bids import BidsSummary, write_bids
+from myosynth.formats.bids_writing import BidsSummary, write_bids
 from myosynth.formats.drafting import Question, draft_mapping, questions
 from myosynth.formats.duplicates import DuplicateFinder, find_duplicates
 from myosynth.formats.mapping import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from myosynth.errors import FormatError, InputError
-from myosynth.formats.bids import write_bids
+from myosynth.formats.bids_writing import write_bids
 from myosynth.formats.edf_writing import write_edf
 from myosynth.formats.hdf5 import hdf5_arrays
 from myosynth.formats.kinds import kind_of
