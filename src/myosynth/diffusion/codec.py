@@ -63,9 +63,9 @@ class SpectrogramCodec(nn.Module):
         n_channels: int,
         n_times: int,
         band_hz: tuple[float, float] = (10.0, 500.0),
-        window_s: float = 0.032,
+        window_s: float = 0.064,
         n_bands: int = 8,
-        envelope_stride: int = 4,
+        envelope_stride: int = 2,
         patch: tuple[int, int] = (2, 4),
     ) -> None:
         super().__init__()

@@ -42,8 +42,8 @@ class TrainingSettings:
         STFT frames per frame of the envelope map.
     envelope_share : float
         Share of the budget for the first stage, in (0, 1).
-    batch_size : int
-        Segments per step.
+    batch_size, envelope_batch_size : int
+        Segments per step of the planes' network (or the only one), and of the envelope's.
     learning_rate, weight_decay : float
         Of AdamW; the rate warms up and then falls to zero along a half cosine.
     temporal_weight : float
@@ -76,15 +76,16 @@ class TrainingSettings:
     stages: str = "coarse_to_fine"
     backbone: str = "temporal"
     patch: tuple[int, int] = (2, 4)
-    patches_per_hop: int = 2
+    patches_per_hop: int = 4
     n_blocks: int = 1
     width: int = 96
     envelope_width: int = 96
     n_bands: int = 8
-    window_s: float = 0.032
-    envelope_stride: int = 4
+    window_s: float = 0.064
+    envelope_stride: int = 2
     envelope_share: float = 0.4
-    batch_size: int = 64
+    batch_size: int = 8
+    envelope_batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     temporal_weight: float = 0.1
@@ -124,6 +125,7 @@ class TrainingSettings:
             ("p_std", 0.01, 10.0),
             ("ema_length", 0.001, 0.5),
             ("batch_size", 1, 65536),
+            ("envelope_batch_size", 1, 65536),
             ("n_bands", 2, 256),
             ("n_blocks", 1, 16),
             ("patches_per_hop", 1, 64),

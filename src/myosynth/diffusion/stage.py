@@ -77,6 +77,9 @@ class Stage:
             betas=(0.9, 0.99),
             weight_decay=self.settings.weight_decay,
         )
+        self.batch_size = (
+            self.settings.envelope_batch_size if name == "envelope" else self.settings.batch_size
+        )
         self.exponent = _average_exponent(self.settings.ema_length)
         if state.step:
             self._restore()
@@ -146,7 +149,7 @@ class Stage:
 
     def _step(self, share: float) -> Losses:
         settings = self.settings
-        clean, envelope, task_id, features = self.pool.batch(settings.batch_size)
+        clean, envelope, task_id, features = self.pool.batch(self.batch_size)
         task_id, features = self._dropped(task_id, features)
         known = envelope + settings.envelope_noise * self._normal(envelope.shape)
         condition = self._condition(known, task_id, features)

@@ -22,7 +22,7 @@ from myosynth.recordings import FloatArray, SegmentSet
 __all__ = ["DEFAULT_SAMPLER", "DEFAULT_STEPS", "Synthesizer"]
 
 DEFAULT_SAMPLER = "heun"
-DEFAULT_STEPS = 12
+DEFAULT_STEPS = 8
 _BATCH = 32  # fits the cache; larger batches are no faster on a CPU
 _LOSS_SIGMAS = (0.1, 0.3, 1.0)
 

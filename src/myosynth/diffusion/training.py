@@ -282,7 +282,10 @@ class _Run:
 
 def _describe(segments: SegmentSet, rows: NDArray[np.intp]) -> Description:
     metadata = segments.metadata
-    low, high = metadata.get("band_hz", (10.0, min(500.0, 0.45 * segments.fs)))
+    low, high = 10.0, min(500.0, 0.45 * segments.fs)
+    for each in metadata.get("filters", []):
+        if each.get("name") == "bandpass":
+            low, high = each["low_hz"], each["high_hz"]
     facts = {
         "n_segments": len(rows),
         "n_subjects": len(set(segments.subject[rows].tolist())),
