@@ -200,3 +200,35 @@ def test_copies_are_kept_and_marked_or_dropped_on_demand(tmp_path):
     assert "sub-b_task-pull copies sub-a_task-pull" in (tmp_path / "kept" / "README").read_text()
     write_bids(recordings, tmp_path / "dropped", name="Test", drop_duplicates=True)
     assert [r.subject for r in read_recordings(tmp_path / "dropped")] == ["a"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fs", "format"), [(1000.0, "EDF"), (2048.0, "BDF")])
+def test_what_mne_bids_writes_is_read_and_goes_on(tmp_path, fs, format):
+    mne = pytest.importorskip("mne")
+    mne_bids = pytest.importorskip("mne_bids")
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((3, int(5 * fs))) * 1e-3
+    info = mne.create_info(["ES_L", "ES_R", "Trig"], fs, ["emg", "emg", "misc"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        raw = mne.io.RawArray(data, info, verbose="error")
+        raw.set_annotations(mne.Annotations([1.0, 4.0], [2.0, 0.0], ["pull", "beep"]))
+        path = mne_bids.BIDSPath(subject="x1", task="lifting", datatype="emg", root=tmp_path / "a")
+        mne_bids.write_raw_bids(
+            raw, path, allow_preload=True, format=format, emg_placement="Other", verbose="error"
+        )
+    (one,) = read_recordings(tmp_path / "a")
+    assert (one.fs, one.channel_names, one.n_times) == (fs, ("ES_L", "ES_R"), int(5 * fs))
+    assert one.annotations == (Annotation(1.0, 2.0, "pull"),)
+    assert one.metadata["events"] == [[4.0, "beep"]]
+    np.testing.assert_allclose(one.load(), data[:2], atol=2e-7)
+    # at half the rate, the sidecar must follow
+    half = one.replace(data=one.load()[:, ::2], fs=fs / 2)
+    write_bids([half], tmp_path / "b", name="Half")
+    (back,) = read_recordings(tmp_path / "b")
+    assert (back.fs, back.annotations) == (fs / 2, one.annotations)
+    assert (
+        json.loads(next(tmp_path.glob("b/sub-x1/emg/*_emg.json")).read_text())["SamplingFrequency"]
+        == fs / 2
+    )

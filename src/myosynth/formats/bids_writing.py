@@ -226,19 +226,24 @@ def _sidecar(recording: Recording) -> dict[str, Any]:
         while key in filters:
             number, key = number + 1, f"{each['name']}{number + 1}"
         filters[key] = {k: v for k, v in each.items() if k != "name"} or {"Applied": True}
-    return {
-        "Description": f"Surface EMG, {recording.name}",
-        "TaskName": recording.task or "mixed",
-        **dict.fromkeys(_UNKNOWN_FIELDS, "n/a"),
+    stated = recording.metadata.get("sidecar", {})
+    placement = {
         "EMGPlacementScheme": "Other",
         "EMGPlacementSchemeDescription": "not stated by the source",
+    }
+    return {
+        "Description": f"Surface EMG, {recording.name}",
+        **dict.fromkeys(_UNKNOWN_FIELDS, "n/a"),
+        **placement,
+        **stated,
+        # after what the source stated, which may have been another rate or length
+        "TaskName": recording.task or "mixed",
         "SamplingFrequency": recording.fs,
         "EMGChannelCount": recording.n_channels,
         "TriggerChannelCount": 0,
         "RecordingDuration": recording.duration_s,
         "RecordingType": "continuous",
-        "SoftwareFilters": filters or "n/a",
-        **recording.metadata.get("sidecar", {}),
+        "SoftwareFilters": filters or stated.get("SoftwareFilters", "n/a"),
         OWN_FIELD: {
             "subject": recording.subject,
             "session": recording.session,
