@@ -31,7 +31,7 @@ _SCHEMA = "myosynth-provenance/1"
 _BLOCK_BYTES = 1 << 20
 _LIBRARIES = (
     "numpy", "scipy", "torch", "diffusers", "safetensors", "zarr", "edfio", "scikit-learn",
-    "pydantic", "matplotlib", "plotly",
+    "pydantic", "matplotlib",
 )  # fmt: skip
 
 
