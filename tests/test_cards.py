@@ -14,6 +14,7 @@ from myosynth.evaluation.privacy import Attack, Audit, Canary, Threat
 from myosynth.evaluation.scores import Finding, make_row
 from myosynth.formats import WRITERS
 from myosynth.recordings import SegmentSet
+from myosynth.storage import write_json
 
 HOSTILE = "set | <b>x</b> *y*"
 
@@ -95,6 +96,17 @@ def test_what_was_not_measured_is_said(synthetic, tmp_path):
     _, body = parts(write_card(path, audit=audit("no_power", None), overwrite=True)[0])
     assert "**No power**" in body
     assert "None found**" not in body
+
+
+def test_figures_of_another_set_are_called_so(synthetic, tmp_path):
+    path = WRITERS["npz"](synthetic, tmp_path / "made.npz", overwrite=False)
+    for name in ("own", "other"):
+        record = Provenance("evaluate", {}, inputs={"synthetic": path}, seed=0).finished()
+        if name == "other":
+            record["inputs"][0]["sha256"] = "0" * 64
+        write_json(tmp_path / name / "scores.json", scores().to_dict() | {"provenance": record})
+        _, body = parts(write_card(path, scores=tmp_path / name, overwrite=True)[0])
+        assert ("scorecard was made of another set" in body) == (name == "other")
 
 
 def test_names_cannot_break_the_markdown(synthetic, tmp_path):

@@ -257,6 +257,7 @@ def test_what_is_missing_is_a_dash_and_never_a_crash(tmp_path, monkeypatch):
     text, page = read_page(tmp_path / "a" / "report.html")
     assert all(cells[-12:] == ["–"] * 12 for cells in page.cells if cells)
     assert "Not judged" in text
+    assert "channels EMG2, EMG3." in text  # not drawn here, and said so
     lift = real.where(task="lift")
     write_report(Scores(), lift, lift, tmp_path / "b", provenance={})
     assert "Nothing could be judged" in (tmp_path / "b" / "report.html").read_text()

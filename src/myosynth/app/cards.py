@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from myosynth.app.provenance import CARD_FILES, provenance_file, read_provenance
+from myosynth.app.provenance import (
+    CARD_FILES,
+    content_hash,
+    provenance_file,
+    read_provenance,
+)
 from myosynth.app.report import read_audit, read_scores, utility_of
 from myosynth.app.report_audit import ATTACKS, DISGUISES, FIGURES, LEVELS, PRINCIPLES
 from myosynth.app.report_pages import page, write_text
@@ -14,7 +19,7 @@ from myosynth.errors import InputError
 from myosynth.evaluation.privacy import Audit
 from myosynth.evaluation.scores import Finding, Scores
 from myosynth.recordings import SegmentSet
-from myosynth.storage import write_json
+from myosynth.storage import read_json, write_json
 
 __all__ = ["write_card"]
 
@@ -94,6 +99,10 @@ def write_card(
         "made": _made(path),
         "private": _differential_privacy(read_provenance(path), facts.get("config")),
     }
+    given = {"scorecard": (scores, "scores.json"), "audit": (audit, "audit.json")}
+    facts["foreign"] = [
+        what for what, (one, file) in given.items() if _is_foreign(path, is_model, one, file)
+    ]
     facts |= _of_scores(_scores(scores)) | _of_audit(_audit(audit), is_model)
     written = page("card.md", front=_front_matter(facts, is_model), is_model=is_model, **facts)
     croissant = None if is_model else _croissant(path, facts)
@@ -114,6 +123,21 @@ def _scores(given: Scores | str | Path | None) -> Scores | None:
 
 def _audit(given: Audit | str | Path | None) -> Audit | None:
     return given if given is None or isinstance(given, Audit) else read_audit(given)
+
+
+def _is_foreign(path: Path, is_model: bool, given: Any, file: str) -> bool:
+    """Whether figures were made of something else than `path`, as far as their record tells."""
+    if not isinstance(given, str | Path):
+        return False
+    at = Path(given)
+    content = read_json(at / file if at.is_dir() else at)
+    inputs = (content.get("provenance") or {}).get("inputs") or []
+    role = "model" if is_model else "synthetic"
+    recorded = {one.get("sha256") for one in inputs if one.get("role") == role}
+    if not recorded:
+        return False
+    here = [path, *(each for each in path.glob("*") if each.is_file() and each.suffix in _FORMATS)]
+    return not any(content_hash(each) in recorded for each in here)
 
 
 # ---- facts ----

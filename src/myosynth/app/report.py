@@ -43,6 +43,8 @@ FEW_SEGMENTS = 30
 """Fewer segments compared: the reader is told that intervals are wide for that reason."""
 MAX_CHANNELS = 8
 """Most channels whose figures are drawn."""
+MAX_PANELS = 40
+"""Most tasks times channels that are drawn in Figure 1 and in Figure 2; one channel always is."""
 _UTILITY = re.compile(r"(trtr|tstr|tstr_over_trtr|trts|gain)(_loso)?_(hudgins|full)_(lda|forest)")
 _LEARNERS = {
     "hudgins_lda": "Hudgins features, linear",
@@ -106,6 +108,7 @@ def write_report(
         findings=scores.findings,
         amplitudes=content["amplitudes"],
         pictures=[picture for picture in pictures if picture["name"] != "scores"],
+        undrawn=views[0].channel_names[_n_drawn(views) :],
         utility=utility,
         gate=[(_GATE.get(name, name), value) for name, value in scores.validity.items()
               if name != "passed"],
@@ -169,7 +172,7 @@ def _figures(
     include_real_signals: bool,
 ) -> dict[str, tuple[Figure, str, str, bool]]:
     """File name → (figure, heading, caption, shown at once)."""
-    names = views[0].channel_names[:MAX_CHANNELS]
+    names = views[0].channel_names[: _n_drawn(views)]
     found: dict[str, tuple[Figure, str, str, bool]] = {
         "scores": (draw_scores(scores), "", "", False)
     }
@@ -200,6 +203,11 @@ def _figures(
     if utility.get("curve"):
         found["learning-curve"] = (draw_curve(utility["curve"]), "", "", False)
     return found
+
+
+def _n_drawn(views: Sequence[TaskView]) -> int:
+    most = min(MAX_CHANNELS, max(1, MAX_PANELS // len(views)))
+    return min(most, len(views[0].channel_names))
 
 
 def _picture(name: str, figure: Figure, heading: str, caption: str, shown: bool) -> dict[str, Any]:
