@@ -29,6 +29,7 @@ ATTACKS = {
     "periodogram": "Fingerprint of the spectrum",
     "waveform": "Waveform correlation",
     "fingerprints": "The three fingerprints together",
+    "envelope": "Fingerprint of the envelope",
     "subject_membership": "Was this person in the training set?",
     "linkage": "Linking with the attacker's own recordings",
     "attribute_inference": "Inferring an attribute of a person",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from myosynth.evaluation.privacy.canaries import DISGUISES, Planting, plan_planting
-from myosynth.evaluation.privacy.fingerprints import FINGERPRINTS
+from myosynth.evaluation.privacy.fingerprints import FINGERPRINTS, HINTS
 from myosynth.evaluation.privacy.matching import Best, Matcher, Source
 from myosynth.evaluation.privacy.results import Attack, Canary
 from myosynth.evaluation.privacy.statistics import (
@@ -36,6 +36,7 @@ _MEANING = {
     "periodogram": "looks for copied spectra, even shifted or reversed in time",
     "waveform": "looks for copied waveforms, even shifted, flipped, louder or noisy",
     COMBINED: "the three fingerprints together",
+    "envelope": "looks for copied envelopes under a new carrier (a hint, no proof)",
 }
 
 
@@ -152,7 +153,8 @@ def search_copies(
         rng = np.random.default_rng([seed, 3, k])
         one = _attack(name, train, holdout, synthetic, fs, rng, n_jobs, report)
         report(0.8)
-        one.planted = _plant(one, victims, holdout, disguised, planting)
+        if name not in HINTS:
+            one.planted = _plant(one, victims, holdout, disguised, planting)
         found[name] = one
     return _gather(found, groups, np.random.default_rng([seed, 4]))
 
@@ -223,6 +225,7 @@ def _plant(
 
 
 def _gather(found: dict[str, _One], groups: Groups, rng: np.random.Generator) -> CopySearch:
+    hints = {name: found.pop(name) for name in HINTS}
     # a holdout segment that the set copies is no non-member
     apart = ~np.any([one.holdout.by_candidate > one.threshold for one in found.values()], axis=0)
     if not apart.any():
@@ -241,8 +244,9 @@ def _gather(found: dict[str, _One], groups: Groups, rng: np.random.Generator) ->
         _figures(name, members[name], non_members[name], copies[name], groups, rng)
         for name in (*found, COMBINED)
     ]
-    ratio = len(members[COMBINED]) / len(apart)
     p = attacks[-1].p
+    attacks += [_hint(name, one, groups, apart, rng) for name, one in hints.items()]
+    ratio = len(members[COMBINED]) / len(apart)
     return CopySearch(
         attacks=attacks,
         canaries=_canaries(found, laws, apart, int(held.sum())),
@@ -299,11 +303,21 @@ def _figures(
     )
 
 
+def _hint(
+    name: str, one: _One, groups: Groups, apart: NDArray[np.bool_], rng: np.random.Generator
+) -> Attack:
+    members = one.train.standardised(one.train.by_candidate)
+    non_members = one.holdout.standardised(one.holdout.by_candidate)[apart]
+    none = np.zeros(0, dtype=bool)
+    figures = _figures(name, members, non_members, none, groups, rng)
+    return replace(figures, copies=None, evidence=False)
+
+
 def _sentence(name: str, tpr: float, copies: int) -> str:
-    found = "finds no copy" if copies == 0 else f"finds {copies} copies"
+    found = "finds no copy, and" if copies == 0 else f"finds {copies} copies, and"
     return (
-        f"{_MEANING[name][0].upper()}{_MEANING[name][1:]}: {found}, and tells {tpr:.1%} of the "
-        "train segments from holdout ones at 1 % false positives."
+        f"{_MEANING[name][0].upper()}{_MEANING[name][1:]}: {'' if name in HINTS else found + ' '}"
+        f"tells {tpr:.1%} of the train segments from holdout ones at 1 % false positives."
     )
 
 

@@ -10,6 +10,8 @@ same person does not. Similarities are correlations: 0 nothing alike, 1 the same
 - periodogram: log magnitude of the whole segment minus its local mean over frequency.
 - stft: log magnitude minus its local mean over time and frequency, best lag, at three window
   lengths, since a copied magnitude survives new phases only near the window it was copied with.
+- envelope: log power in eight bands without what all bands share, best lag: finds an envelope that
+  was copied under a new carrier. So little detail gives hints, not copies (`HINTS`).
 
 All are blind to gain and sign. Lags are circular.
 """
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.fft import ifft, irfft, next_fast_len, rfft
 from scipy.ndimage import uniform_filter1d
 
-__all__ = ["FINGERPRINTS", "Fingerprint", "block_similarity", "fingerprints"]
+__all__ = ["FINGERPRINTS", "HINTS", "Fingerprint", "block_similarity", "fingerprints"]
 
 Complex = NDArray[np.complex64]
 Real32 = NDArray[np.float32]
@@ -36,6 +38,7 @@ _PERIODOGRAM_BINS = 1200
 _STFT_HIGH_HZ = 450.0
 _STFT_WINDOWS_S = (0.045, 0.128, 0.36)
 _HOPS = 3  # per window
+_ENVELOPE_BANDS, _ENVELOPE_WINDOW_S = 8, 0.128
 _DETAIL_LIMIT = 3.0  # in ln power: one line or one zero must not decide a correlation
 
 
@@ -116,21 +119,47 @@ def _stft(signals: Real32, fs: float) -> list[Fingerprint]:
 
 def _map(signals: Real32, fs: float, window_s: float) -> Fingerprint:
     n_segments, n_channels, n_times = signals.shape
-    n_fft = max(16, min(round(window_s * fs), n_times // 4))
-    n_frames = max(4, round(_HOPS * n_times / n_fft))
-    # circular frames, so that a rolled copy is a rolled map
-    starts = np.round(np.arange(n_frames) * n_times / n_frames).astype(int)
-    index = (starts[:, None] + np.arange(n_fft)) % n_times
+    index, window = _frames(n_times, fs, window_s)
+    n_fft = index.shape[1]
     first, last = _bins(n_fft, fs, round(_STFT_HIGH_HZ * n_fft / fs))
-    window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
-    maps = np.empty((n_segments, n_frames, n_channels * (last - first)), dtype=np.float32)
+    maps = np.empty((n_segments, len(index), n_channels * (last - first)), dtype=np.float32)
     for signal, into in zip(signals, maps, strict=True):
         power = np.abs(rfft(signal[:, index] * window, axis=-1)[..., first:last]) ** 2
-        detail = _detail(power)
-        into[:] = detail.transpose(1, 0, 2).reshape(n_frames, -1)
-    flat = _unit(maps.reshape(n_segments, -1)).reshape(maps.shape)
+        into[:] = _detail(power).transpose(1, 0, 2).reshape(len(index), -1)
+    return _over_lag(maps)
+
+
+def _envelope(signals: Real32, fs: float) -> list[Fingerprint]:
+    n_segments, n_channels, n_times = signals.shape
+    index, window = _frames(n_times, fs, _ENVELOPE_WINDOW_S)
+    n_fft = index.shape[1]
+    first, last = _bins(n_fft, fs, round(_STFT_HIGH_HZ * n_fft / fs))
+    edges = np.unique(np.geomspace(first, last, _ENVELOPE_BANDS + 1).round().astype(int))
+    maps = np.empty((n_segments, len(index), n_channels * (len(edges) - 1)), dtype=np.float32)
+    for signal, into in zip(_without_lines(signals), maps, strict=True):
+        power = np.abs(rfft(signal[:, index] * window, axis=-1)) ** 2
+        band = np.add.reduceat(power, edges, axis=-1)[..., :-1]
+        level = np.log(band + 1e-3 * band.mean(axis=1, keepdims=True) + 1e-30)
+        level -= level.mean(axis=1, keepdims=True)
+        level -= level.mean(axis=2, keepdims=True)
+        level /= level.std(axis=1, keepdims=True) + 0.05
+        into[:] = level.transpose(1, 0, 2).reshape(len(index), -1)
+    return [_over_lag(maps)]
+
+
+def _frames(n_times: int, fs: float, window_s: float) -> tuple[NDArray[np.intp], Real32]:
+    """Positions (n_frames, n_fft) and taper; circular, so that a rolled copy is a rolled map."""
+    n_fft = max(16, min(round(window_s * fs), n_times // 4))
+    n_frames = max(4, round(_HOPS * n_times / n_fft))
+    starts = np.round(np.arange(n_frames) * n_times / n_frames).astype(int)
+    window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
+    return (starts[:, None] + np.arange(n_fft)) % n_times, window
+
+
+def _over_lag(maps: Real32) -> Fingerprint:
+    flat = _unit(maps.reshape(len(maps), -1)).reshape(maps.shape)
     spectrum = rfft(flat, axis=1).transpose(1, 0, 2)
-    return Fingerprint(np.ascontiguousarray(spectrum, dtype=np.complex64), n_frames)
+    return Fingerprint(np.ascontiguousarray(spectrum, dtype=np.complex64), maps.shape[1])
 
 
 def _without_lines(signals: Real32) -> Real32:
@@ -164,8 +193,12 @@ FINGERPRINTS: dict[str, Callable[[Real32, float], list[Fingerprint]]] = {
     "stft": _stft,
     "periodogram": _periodogram,
     "waveform": _waveform,
+    "envelope": _envelope,
 }
 """Attack → function of (signals, fs); the attack's score is the best over its fingerprints."""
+
+HINTS = ("envelope",)
+"""Those that are shown but never decide a verdict."""
 
 
 def block_similarity(one: Fingerprint, two: Fingerprint, n_jobs: int = 1) -> Real32:

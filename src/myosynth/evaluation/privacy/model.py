@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 
-from myosynth.errors import InputError
+from myosynth.errors import InputError, NotEnoughDataError
 from myosynth.evaluation.privacy.people import Described
 from myosynth.evaluation.privacy.results import Attack
 from myosynth.evaluation.privacy.statistics import (
@@ -35,6 +35,7 @@ _RIDGE_ALPHAS = np.logspace(-1, 4, 11)
 _N_FOLDS = 5
 _N_PERMUTATIONS = 999
 N_SHADOWS = 8
+_N_DRAWS = 200
 _BLOCK_SEGMENTS = 4.0  # overlapping neighbours go to the same side of a shadow model
 
 
@@ -284,9 +285,17 @@ def _halves(segments: SegmentSet, rows: Index, rng: np.random.Generator) -> NDAr
     ]
     names, block = np.unique(labels, return_inverse=True)
     half = np.arange(N_SHADOWS) < N_SHADOWS // 2
-    drawn = rng.permuted(np.tile(half, (len(names), 1)), axis=1)
-    chosen: NDArray[np.bool_] = drawn[block]
-    return chosen
+    task = segments.task[rows]
+    for _ in range(_N_DRAWS):
+        drawn = rng.permuted(np.tile(half, (len(names), 1)), axis=1)
+        chosen: NDArray[np.bool_] = drawn[block]
+        # a model that never met a task has no loss for it
+        if all(chosen[task == name].any(axis=0).all() for name in np.unique(task)):
+            return chosen
+    raise NotEnoughDataError(
+        "the shadow-model attack needs every task in several recordings, so that each half of them "
+        "holds it; leave out the rare task, or the attack (--deep)"
+    )
 
 
 def _likelihood_ratio(target: Array, confidence: Array, inside: NDArray[np.bool_]) -> Array:

@@ -26,6 +26,7 @@ from myosynth.evaluation.privacy.results import Attack, Audit
 from myosynth.evaluation.privacy.statistics import Groups
 from myosynth.evaluation.privacy.verdicts import (
     FEW_HOLDOUT,
+    about_envelopes,
     about_people,
     data_threat,
     model_threat,
@@ -150,6 +151,7 @@ def audit(
     }
     risks = principles(threats)
     found += _about_copies(search, rows, real, synthetic, seen_real, seen) + about_people(risks)
+    found += about_envelopes(search)
     order = {"error": 0, "warning": 1, "note": 2}
     result = Audit(
         threats=threats,

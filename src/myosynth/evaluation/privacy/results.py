@@ -41,6 +41,7 @@ class Attack:
     ----------
     name : str
         ``stft``, ``periodogram``, ``waveform``, ``fingerprints`` (the three together),
+        ``envelope`` (a hint),
         ``subject_membership``, ``linkage``, ``attribute_inference``, ``nearest_neighbour``;
         on the model ``loss``, ``loss_sigma_<k>``, ``loss_subject``, ``lira``.
     unit : str

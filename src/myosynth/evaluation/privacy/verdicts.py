@@ -9,6 +9,7 @@ from myosynth.evaluation.scores import Finding
 __all__ = [
     "FEW_HOLDOUT",
     "POWER_NEEDED",
+    "about_envelopes",
     "about_people",
     "data_threat",
     "model_threat",
@@ -99,7 +100,7 @@ def _power(canaries: list[Canary]) -> float | None:
 
 
 def _membership(search: CopySearch) -> bool:
-    together = search.attacks[-1]
+    together = next(attack for attack in search.attacks if attack.name == COMBINED)
     return search.membership_p <= _P / 2 and (together.low or 0) > together.best
 
 
@@ -188,6 +189,21 @@ def principles(threats: dict[str, Threat]) -> list[Principle]:
             + _words(_inference_verdict(inferred)),
             [inferred.name] if inferred else [],
         ),
+    ]
+
+
+def about_envelopes(search: CopySearch | None) -> list[Finding]:
+    """What the envelope fingerprint hints at."""
+    hints = [a for a in search.attacks if not a.evidence] if search else []
+    text = (
+        "The envelopes (bursts and rests) of train segments come back in the synthetic set more "
+        "closely than those of the holdout: the generator may remember them under a new carrier. "
+        "Look at the nearest pairs, and train for a shorter time."
+    )
+    return [
+        Finding("warning", "envelopes", text)
+        for one in hints
+        if (one.p or 1) <= _P and (one.low or 0) > one.best
     ]
 
 
