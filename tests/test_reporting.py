@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from myosynth.errors import InputError, NotEnoughDataError
+from myosynth.errors import ConfigError, InputError, NotEnoughDataError
 from myosynth.formats import read_recordings, write_bids
 from myosynth.recordings import Recording, ReportingItems, reporting_items, with_reporting
 from myosynth.signal.filters import filter_recording
@@ -103,6 +103,31 @@ def test_items_survive_bids(tmp_path: Path) -> None:
     lighter = with_reporting(back, ReportingItems(gain=500.0))
     assert reporting_items(lighter).normalisation == ""
     assert reporting_items(lighter).gain == 500.0
+
+
+def test_a_mapping_file_holds_items(tmp_path: Path) -> None:
+    (tmp_path / "sub-1_task-lift.csv").write_text("\n".join(["1,2"] * 500))
+    lines = [
+        "delimiter: comma", "fs: 1000", "sidecar: {PowerLineFrequency: 60}",
+        "columns: [{column: 1, channel: a, unit: uV}]",
+        "reporting: {electrode_material: Ag/AgCl, placement: seniam, gain: 500}",
+    ]  # fmt: skip
+    (tmp_path / "lab.yaml").write_text("\n".join(lines))
+    found = next(
+        iter(read_recordings(tmp_path / "sub-1_task-lift.csv", mapping=tmp_path / "lab.yaml"))
+    )
+    assert reporting_items(found) == ReportingItems(
+        electrode_material="Ag/AgCl", placement="seniam",
+        placement_description="", gain=500,
+    )  # fmt: skip
+    assert found.metadata["sidecar"]["PowerLineFrequency"] == 60
+    for wrong, message in (
+        ("{electrode_materiall: x}", "nearest is 'electrode_material'"),
+        ("{placement: somewhere}", "placement is one of seniam"),
+    ):
+        (tmp_path / "bad.yaml").write_text("\n".join([*lines[:-1], f"reporting: {wrong}"]))
+        with pytest.raises(ConfigError, match=message):
+            read_recordings(tmp_path / "sub-1_task-lift.csv", mapping=tmp_path / "bad.yaml")
 
 
 def test_the_official_validator_has_nothing_to_say(tmp_path: Path) -> None:

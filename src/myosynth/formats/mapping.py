@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from myosynth.errors import ConfigError
+from myosynth.recordings import ReportingItems
 
 __all__ = ["Column", "FileMapping", "load_mapping", "parse_mapping", "shipped_mappings"]
 
@@ -89,6 +97,8 @@ class FileMapping(_Strict):
         By group name, the meaning of what the pattern found, for the metadata.
     sidecar : mapping
         BIDS fields that are known of every recording (``Manufacturer``, …).
+    reporting : mapping
+        Reporting items (`ReportingItems`) that are known of every recording; they join `sidecar`.
     """
 
     name: str = ""
@@ -114,6 +124,18 @@ class FileMapping(_Strict):
     tasks: dict[str, str] = {}
     values: dict[str, dict[str, str]] = {}
     sidecar: dict[str, Any] = {}
+    reporting: dict[str, Any] = {}
+
+    @field_validator("reporting")
+    @classmethod
+    def _known_items(cls, reporting: dict[str, Any]) -> dict[str, Any]:
+        ReportingItems.from_dict(reporting)
+        return reporting
+
+    @property
+    def known_fields(self) -> dict[str, Any]:
+        """`sidecar` and `reporting` as fields of a sidecar."""
+        return {**ReportingItems.from_dict(self.reporting).to_sidecar(), **self.sidecar}
 
     @model_validator(mode="after")
     def _unique_channels(self) -> Self:

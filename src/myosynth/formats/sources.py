@@ -109,7 +109,7 @@ def as_recording(
     annotations = list(signals.annotations)
     if plan is not None:
         meaning = {k: plan.values.get(k, {}).get(v, v) for k, v in found.items()}
-        metadata |= meaning | {"sidecar": {**metadata.get("sidecar", {}), **plan.sidecar}}
+        metadata |= meaning | {"sidecar": {**metadata.get("sidecar", {}), **plan.known_fields}}
         annotations = [
             Annotation(a.onset_s, a.duration_s, plan.tasks.get(a.description, a.description))
             for a in annotations

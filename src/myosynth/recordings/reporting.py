@@ -6,6 +6,7 @@ project's matrix of normalisation (Besomi et al. 2020, doi 10.1016/j.jelekin.202
 EMG-BIDS has a field, that field is written; the rest goes to ``EMGReporting`` in the same sidecar.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -215,6 +216,22 @@ class ReportingItems:
                 "Amplifier": {key: value for key, value in band.items() if value is not None}
             }
         return {**sidecar, **({_OWN: stated} if stated else {})}
+
+    @classmethod
+    def from_dict(cls, items: Mapping[str, Any]) -> "ReportingItems":
+        """The items of a mapping of name to value.
+
+        Raises
+        ------
+        InputError
+            If a name is unknown (the nearest is named), or a value is not what its item takes.
+        """
+        names = [each.name for each in fields(cls)]
+        for name in items:
+            if name not in names:
+                near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
+                raise InputError(f"there is no reporting item {name!r}; the nearest is {near!r}")
+        return cls(**items)
 
     @classmethod
     def from_sidecar(cls, sidecar: Mapping[str, Any]) -> "ReportingItems":
