@@ -317,6 +317,7 @@ def test_an_audit_survives_json_and_never_says_more_than_it_knows(real, truth, a
     assert again.to_dict() == audit_of_truth.to_dict()
     content = json.loads(text)
     assert content["schema"] == "myosynth-audit/1"
+    assert content["copies_found"] == 0
     assert content["threats"]["data"]["verdict"] == "none_found"
     assert "anonym" not in text.lower()
     assert "compliant" not in text.lower()
