@@ -1,6 +1,6 @@
 """Print the installed version of everything myosynth and its extras depend on, as pip constraints.
 
-    .venv/bin/python .ci/pins.py > constraints.txt
+.venv/bin/python .ci/pins.py > constraints.txt
 """
 
 import re
