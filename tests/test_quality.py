@@ -1,7 +1,9 @@
 """The quality report against known faults: what it must find, and where it must keep silent."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -318,8 +320,6 @@ def test_an_empty_set() -> None:
 
 
 def test_the_worst_comes_first_and_all_is_jsonable() -> None:
-    import json
-
     recording = simulated("stoop", seconds=30.0, ecg=5e-3, mains=2e-3, fatigue=0.5)
     samples = recording.load()[0].copy()
     report = check_recording(changed(recording, 0, np.clip(samples, -1e-4, 1e-4)))
@@ -355,3 +355,27 @@ def test_long_recordings_are_read_in_pieces_with_the_same_result() -> None:
         assert channel.peak_v == pytest.approx(np.abs(row - row.mean()).max(), rel=1e-6)
         assert channel.preview[:, 0].min() == row.min()
         assert channel.preview[:, 1].max() == row.max()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "codes"),
+    [
+        (lambda x: np.full_like(x, np.nan), {"nan"}),
+        (lambda x: np.where(np.arange(len(x)) % 2, x, np.inf), {"nan"}),
+        (lambda x: np.zeros_like(x), {"flat"}),
+        (lambda x: np.where(np.arange(len(x)) == 7, 1.0, 0.0), {"flat"}),
+    ],
+)
+def test_broken_channels_are_named_once_and_break_nothing(spoil: Any, codes: set[str]) -> None:
+    recording = simulated("squat", seconds=8.0, fs=1000.0)
+    report = check_recording(changed(recording, 0, spoil(recording.load()[0])))
+    assert report.codes == codes
+    assert all(problem.channels == ("LES_left",) for problem in report.problems)
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("n_times", [0, 1, 400, 1200])
+def test_tiny_recordings_are_too_short(n_times: int) -> None:
+    recording = simulated("squat", seconds=8.0, fs=1000.0)
+    tiny = recording.replace(data=recording.load()[:, :n_times])
+    assert "short" in check_recording(tiny).codes

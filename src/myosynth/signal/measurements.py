@@ -227,7 +227,7 @@ class _Channel:
         good = np.isfinite(samples)
         if not good.any():
             return
-        self._add_rails(samples)
+        self._add_rails(samples[good])
         if not good.all():
             places = np.flatnonzero(good)
             samples = np.interp(np.arange(len(samples)), places, samples[places])
@@ -306,7 +306,7 @@ class _Channel:
             name=name,
             muscle=muscle,
             nan_share=self.n_nan / self.n_times,
-            flat_share=1.0 if self.high <= self.low else self.n_flat / self.n_times,
+            flat_share=1.0 if self.high == self.low else self.n_flat / self.n_times,
             mean_v=self.mean,
             rms_v=float(np.sqrt(self.squares / n_good)),
             peak_v=max(self.high - self.mean, self.mean - self.low) if numbers else 0.0,
