@@ -14,7 +14,7 @@ from myosynth.app.provenance import (
     hide_from_validators,
     read_provenance,
 )
-from myosynth.errors import InputError
+from myosynth.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,17 @@ def train(
     settings: Annotated[
         dict[str, Any] | None, Field(description="A training setting, such as batch_size=32.")
     ] = None,
+    private: Annotated[
+        bool,
+        Field(description="Differential privacy for each segment, not each person; needs --steps."),
+    ] = False,
+    epsilon: Annotated[
+        float | None, Field(gt=0, description="Budget of --private for each segment; 8 without it.")
+    ] = None,
+    delta: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="Chance that --private fails; 1e-5 without it."),
+    ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, Field(description="Go on where a stopped run was.")] = False,
     overwrite: Overwrite = False,
@@ -59,10 +70,16 @@ def train(
     Returns
     -------
     Synthesizer
+
+    Raises
+    ------
+    ConfigError
+        If a budget of privacy is given for a training that is not private.
     """
     from myosynth import diffusion
     from myosynth.recordings import SegmentSet
 
+    chosen = _with_privacy(settings or {}, private, epsilon, delta)
     data = SegmentSet.open(segments)
     report = on_progress or (lambda share, what: None)
     recorded = Provenance(
@@ -81,11 +98,24 @@ def train(
         seed=seed,
         resume=resume,
         overwrite=overwrite,
-        settings=plain_settings(diffusion.TrainingSettings, settings or {}, "train.settings"),
+        settings=plain_settings(diffusion.TrainingSettings, chosen, "train.settings"),
         on_progress=told,
     )
+    privacy = synthesizer.config["description"]["facts"].get("privacy")
+    if privacy:
+        recorded.content["privacy"] = privacy
     recorded.write(model)
     return synthesizer
+
+
+def _with_privacy(
+    settings: dict[str, Any], private: bool, epsilon: float | None, delta: float | None
+) -> dict[str, Any]:
+    budget = {"epsilon": epsilon, "delta": delta}
+    given = {name: value for name, value in budget.items() if value is not None}
+    if given and not private:
+        raise ConfigError(f"{next(iter(given))} belongs to a private training; pass --private")
+    return {**settings, **({"private": True} if private else {}), **given}
 
 
 @checked

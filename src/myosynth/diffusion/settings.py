@@ -66,6 +66,12 @@ class TrainingSettings:
         default.
     device : str
         ``auto`` takes a GPU where there is one.
+    private : bool
+        Train with differential privacy for each segment (not for each subject); see `PrivacyPlan`.
+    epsilon, delta : float
+        Its budget, over all stages.
+    max_grad_norm : float
+        To which the gradient of each segment is clipped when private.
 
     Raises
     ------
@@ -99,6 +105,10 @@ class TrainingSettings:
     precision: str = "auto"
     threads: int | None = None
     device: str = "auto"
+    private: bool = False
+    epsilon: float = 8.0
+    delta: float = 1e-5
+    max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -131,6 +141,9 @@ class TrainingSettings:
             ("patches_per_hop", 1, 64),
             ("window_s", 0.004, 1.0),
             ("envelope_stride", 1, 64),
+            ("epsilon", 1e-3, 1e6),
+            ("delta", 1e-12, 0.1),
+            ("max_grad_norm", 1e-6, 1e6),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(
@@ -149,8 +162,11 @@ class TrainingSettings:
         return self.threads or min(8, torch.get_num_threads())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """JSON-able; a budget of privacy that does not hold is not stated."""
         content = asdict(self)
+        if not self.private:
+            for name in ("private", "epsilon", "delta", "max_grad_norm"):
+                del content[name]
         content["patch"] = list(self.patch)
         content["conditions"] = list(self.conditions)
         return content

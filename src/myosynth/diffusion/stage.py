@@ -17,6 +17,7 @@ from myosynth.diffusion.denoiser import Condition, draw_sigma, spectral_loss
 from myosynth.diffusion.encoding import SegmentEncoder
 from myosynth.diffusion.model import Model
 from myosynth.diffusion.pool import SegmentPool
+from myosynth.diffusion.private import PoissonPool, PrivacyPlan, PrivateOptimizer
 from myosynth.diffusion.progress import TrainingState
 from myosynth.recordings import SegmentSet
 
@@ -49,6 +50,8 @@ class Stage:
         Fresh, or what an interrupted stage left.
     device, bf16 : device, bool
         Where to compute, and whether in bfloat16.
+    plan : PrivacyPlan, optional
+        How to train with differential privacy.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Stage:
         state: TrainingState,
         device: torch.device,
         bf16: bool,
+        plan: PrivacyPlan | None = None,
     ) -> None:
         self.model, self.name, self.state = model, name, state
         self.settings, self.denoiser = model.settings, model.stage(name)
@@ -84,7 +88,15 @@ class Stage:
         if state.step:
             self._restore()
         encode = SegmentEncoder(segments, model, name, device)
-        self.pool = SegmentPool(rows, encode, self.rng, held=state.held if state.step else None)
+        self.private: PrivateOptimizer | None = None
+        if plan is None:
+            held = state.held if state.step else None
+            self.pool: SegmentPool | PoissonPool = SegmentPool(rows, encode, self.rng, held=held)
+        else:
+            self.pool = PoissonPool(rows, encode, plan.rate(name))
+            self.private = PrivateOptimizer(
+                self.denoiser, self.optimizer, plan, name, self.settings.temporal_weight
+            )
         validation = _validation_rows(segments)
         self.validation = encode(validation) if len(validation) else None
 
@@ -128,6 +140,8 @@ class Stage:
         if self.state.step:
             self._validate()
             self._set(self.state.best)
+        if self.private is not None:
+            self.private.close()
 
     def pack(self) -> None:
         """Bring the state up to date, so that it can be saved."""
@@ -148,17 +162,33 @@ class Stage:
     # -- one step
 
     def _step(self, share: float) -> Losses:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * _schedule(share)
+        batch = self.pool.batch(self.batch_size)
+        if self.private is None:
+            spectral, temporal = self._losses(batch)
+            loss = spectral.mean() + self.settings.temporal_weight * temporal.mean()
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP_NORM)
+            self.optimizer.step()
+        else:
+            spectral, temporal = self.private.step(batch, self._losses)
+        self._update_average()
+        means = spectral.detach().mean(), temporal.detach().mean()
+        return {"spectral": float(means[0]), "temporal": float(means[1])}
+
+    def _losses(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Spectral and temporal loss by segment, at random noise; none depends on another."""
+        clean, envelope, task_id, features = batch
         settings = self.settings
-        clean, envelope, task_id, features = self.pool.batch(self.batch_size)
         task_id, features = self._dropped(task_id, features)
         known = envelope + settings.envelope_noise * self._normal(envelope.shape)
         condition = self._condition(known, task_id, features)
         sigma = draw_sigma(len(clean), self.generator, p_mean=settings.p_mean, p_std=settings.p_std)
         noise = self._normal(clean.shape)
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(share)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            spectral, temporal = spectral_loss(
+            return spectral_loss(
                 self.denoiser,
                 clean.to(self.device),
                 condition,
@@ -166,14 +196,6 @@ class Stage:
                 noise.to(self.device),
                 self._to_signals(envelope.to(self.device)),
             )
-        loss = spectral.mean() + settings.temporal_weight * temporal.mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP_NORM)
-        self.optimizer.step()
-        self._update_average()
-        means = spectral.detach().mean(), temporal.detach().mean()
-        return {"spectral": float(means[0]), "temporal": float(means[1])}
 
     def _condition(self, envelope: Tensor, task_id: Tensor, features: Tensor) -> Condition:
         extra = self.model.extra(envelope.to(self.device))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.encoding import split_gain
 from myosynth.diffusion.model import Description, Model, save_model
+from myosynth.diffusion.private import PrivacyPlan
 from myosynth.diffusion.progress import Progress, TrainingState, load_state, save_state
 from myosynth.diffusion.settings import TrainingSettings
 from myosynth.diffusion.stage import Stage
@@ -56,13 +58,15 @@ def train(
     steps : int, optional
         Budget of optimiser steps, over all stages, instead.
     seed : int
-        Same seed, steps and threads: same bytes on a CPU, interrupted or not.
+        Same seed, steps and threads: same bytes on a CPU, interrupted or not; but not when
+        private, since noise that anybody can draw again protects nobody.
     resume : bool
         Go on from ``<out>.training`` where there is one.
     overwrite : bool
         Replace an existing model, or start an unfinished training anew.
     settings : TrainingSettings, optional
-        How to build and train it.
+        How to build and train it. Private training needs a budget in steps: the noise follows from
+        it. What it protects is the single segment, not the subject.
     on_progress : callable, optional
         Called after every step.
 
@@ -73,7 +77,10 @@ def train(
     Raises
     ------
     InputError
-        If the budget is not positive, `out` exists, or an unfinished training is in the way.
+        If the budget is not positive, `out` exists, or an unfinished training is in the way; or if
+        a private training has no budget in steps.
+    MissingExtraError
+        If a private training lacks opacus.
     NotEnoughDataError
         If there are no training segments.
     CheckpointError
@@ -83,6 +90,11 @@ def train(
     """
     settings = settings or TrainingSettings()
     budget = _budget(minutes, steps)
+    if settings.private and budget.steps is None:
+        raise InputError(
+            "a private training needs a budget in steps (steps), not in minutes: its noise follows "
+            "from the number of steps"
+        )
     out = Path(out)
     folder = out.with_name(out.name + ".training")
     _check_target(out, folder, resume=resume, overwrite=overwrite)
@@ -170,6 +182,7 @@ class _Run:
         self.bf16 = self.settings.precision == "bfloat16" or (
             self.settings.precision == "auto" and _has_bf16(self.device)
         )
+        self.plan = self._privacy() if self.settings.private else None
         fingerprint = {
             "settings": self.settings.to_dict(),
             "seed": self.seed,
@@ -191,6 +204,16 @@ class _Run:
         self.model.to(self.device)
         self._before = self.state.seconds
 
+    def _privacy(self) -> PrivacyPlan:
+        settings, names = self.settings, ["planes"]
+        sizes = {"envelope": settings.envelope_batch_size, "planes": settings.batch_size}
+        if settings.stages == "coarse_to_fine":
+            names = ["envelope", "planes"]
+        steps = [self._part(number, 0.0).steps or 0 for number in range(len(names))]
+        stages = {name: (sizes[name], n) for name, n in zip(names, steps, strict=True)}
+        self.bf16 = False  # gradients of single segments are summed in full precision
+        return PrivacyPlan.make(settings, len(self.rows), stages)
+
     def _new_model(self) -> Model:
         rng = np.random.default_rng([self.seed, 1])
         few = np.sort(rng.permutation(self.rows)[:_FIT_SEGMENTS])
@@ -199,7 +222,8 @@ class _Run:
         conditions = Conditions.fit(
             self.segments, few, efforts, self.settings.conditions, self.seed
         )
-        description = _describe(self.segments, self.rows)
+        privacy = {} if self.plan is None else {"privacy": self.plan.facts()}
+        description = _describe(self.segments, self.rows, privacy)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # layers draw their first weights from the global state
             model = Model(description, self.settings, conditions)
@@ -229,6 +253,7 @@ class _Run:
             state=self.state,
             device=self.device,
             bf16=self.bf16,
+            plan=self.plan,
         )
 
         def used() -> float:
@@ -238,7 +263,9 @@ class _Run:
             done = before + share * (self._share_before(number + 1) - before)
             seconds, step = self.elapsed(), self.state.step
             if "validation" in losses:
-                self.state.log.append({"stage": name, "step": step, "seconds": seconds, **losses})
+                # a loss on training segments is not covered by the noise: it is not written
+                kept = {"validation": losses["validation"]} if self.plan else losses
+                self.state.log.append({"stage": name, "step": step, "seconds": seconds, **kept})
             self.report(Progress(done, name, step, losses, seconds))
 
         stage.run(used, on_step, self.save)
@@ -249,10 +276,8 @@ class _Run:
 
     def _share_before(self, number: int) -> float:
         """The share of the budget that belongs to the stages before this one."""
-        cuts = (
-            [0.0, self.settings.envelope_share, 1.0] if len(self.model.stages) > 1 else [0.0, 1.0]
-        )
-        return cuts[number]
+        two = self.settings.stages == "coarse_to_fine"
+        return [0.0, self.settings.envelope_share if two else 1.0, 1.0][number]
 
     def _part(self, number: int, earlier: float) -> _Budget:
         """A stage's part of the steps; of the time, all that is left up to its end."""
@@ -280,7 +305,9 @@ class _Run:
             self.folder.rmdir()
 
 
-def _describe(segments: SegmentSet, rows: NDArray[np.intp]) -> Description:
+def _describe(
+    segments: SegmentSet, rows: NDArray[np.intp], privacy: Mapping[str, Any]
+) -> Description:
     metadata = segments.metadata
     low, high = 10.0, min(500.0, 0.45 * segments.fs)
     for each in metadata.get("filters", []):
@@ -292,8 +319,9 @@ def _describe(segments: SegmentSet, rows: NDArray[np.intp]) -> Description:
         "segments_by_task": {
             task: int((segments.task[rows] == task).sum()) for task in segments.tasks
         },
-        "split": metadata.get("split", {}),
+        "split": dict(metadata.get("split", {}).get("subjects", {})),
         "filters": metadata.get("filters", []),
+        **privacy,
     }
     return Description(
         segments.fs,
