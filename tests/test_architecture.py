@@ -1,9 +1,9 @@
 """The house's rules: imports run one way, nothing heavy is imported early, modules stay small."""
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -156,11 +156,10 @@ def test_evaluation_needs_no_torch() -> None:
 
 
 def test_help_is_there_at_once() -> None:
+    """In processor time: the wall clock depends on what else the machine does."""
     command = [sys.executable, "-m", "myosynth.app.cli", "--help"]
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - start)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "prepare" in done.stdout
-    assert min(times) < 1.0
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0

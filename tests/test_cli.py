@@ -145,6 +145,31 @@ def test_evaluate_writes_a_report_and_scores(work: Path, tmp_path: Path) -> None
     assert [each["role"] for each in record["inputs"]] == ["segments", "synthetic", "model"]
     about = json.loads(run("info", tmp_path / "report", "--json").stdout)
     assert (about["kind"], about["pages"]) == ("evaluation report", ["report.html"])
+    both = (tmp_path / "report", tmp_path / "report" / "scores.json", tmp_path / "both")
+    assert "not unique" in failed("compare", *both)
+    side = run("compare", *both, "--name", "one", "--name", "two")
+    assert side.exit_code == 0, side.output
+    assert left(tmp_path / "both") == ["compare.html", "compare.json", "provenance.json"]
+    seen = run("card", tmp_path / "s.npz", "--scores", tmp_path / "report", "--author", "A. Person")
+    assert seen.exit_code == 0, seen.output
+    assert "A. Person" in (tmp_path / "s-card" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_audit_writes_its_verdicts(work: Path, tmp_path: Path) -> None:
+    assert generate(work / "model", tmp_path / "s.npz", "-n", 20).exit_code == 0
+    args = (work / "segments", tmp_path / "s.npz", tmp_path / "audit")
+    assert "--model" in failed("audit", *args, "--deep")
+    result = run("audit", *args, "--model", work / "model")
+    assert result.exit_code == 0, result.output
+    audit = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert audit["schema"].startswith("myosynth-audit")
+    assert set(audit["threats"]) == {"data", "model"}
+    assert audit["threats"]["model"]["verdict"] != "not_tested"
+    about = json.loads(run("info", tmp_path / "audit", "--json").stdout)
+    assert about["verdicts"] == {
+        name: threat["verdict"] for name, threat in audit["threats"].items()
+    }
 
 
 def test_info_knows_models_trainings_and_synthetic_sets(work: Path, tmp_path: Path) -> None:
