@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, train
 from myosynth.diffusion.pool import SegmentPool
+from myosynth.diffusion.stage import Stage
 from myosynth.errors import CheckpointError, ConfigError, InputError, NotEnoughDataError
 from myosynth.recordings import SegmentSet
 from myosynth.signal.filters import bandpass
@@ -37,7 +38,10 @@ def segment_set(n: int = 48, n_channels: int = 2, seed: int = 0) -> SegmentSet:
         split=split,
         channel_names=[f"ch{i}" for i in range(n_channels)],
         columns={"load": np.where(task == "lift", 10.0, 20.0)},
-        metadata={"filters": [{"name": "bandpass", "low_hz": 10.0, "high_hz": 120.0}]},
+        metadata={
+            "filters": [{"name": "bandpass", "low_hz": 10.0, "high_hz": 120.0}],
+            "split": {"subjects": {"s0": "train", "s7": "validation"}, "parts": {"s0": []}},
+        },
     )
 
 
@@ -220,6 +224,7 @@ def test_a_model_folder_holds_no_pickle_and_says_what_it_is(synthesizer) -> None
     assert made.fs == FS
     assert made.config["description"]["band_hz"] == [10.0, 120.0]
     assert made.config["description"]["facts"]["n_segments"] == 36
+    assert made.config["description"]["facts"]["split"] == {"s0": "train", "s7": "validation"}
 
 
 def test_damaged_model_folders_say_which_file(synthesizer, tmp_path: Path) -> None:
@@ -322,3 +327,24 @@ def test_round_trip_and_loss_look_at_each_segment_alone(synthesizer, segments) -
     assert losses.shape == (10, 6)
     assert np.allclose(made.loss(signals[3:5], segments.task[3:5].tolist()), losses[3:5], atol=1e-4)
     assert np.ptp(losses[:, 0]) > 0
+
+
+@pytest.mark.parametrize(("tolerance", "kept"), [(0.05, 3.0), (0.0, 2.0)])
+def test_the_last_weights_within_the_tolerance_are_kept(
+    segments: SegmentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tolerance, kept
+) -> None:
+    losses = iter([1.2, 1.0, 1.04, 1.2])  # of weights that are set to 1, 2, 3, 4
+    monkeypatch.setattr(Stage, "_validation_loss", lambda stage: next(losses))
+    settings = TrainingSettings(**{**SMALL.to_dict(), "stages": "one", "tolerance": tolerance})
+    marks = iter([1.0, 2.0, 3.0, 4.0])
+
+    def mark(stage: Stage) -> None:
+        for average in stage.average:
+            average.fill_(next(marks) if average is stage.average[0] else 0.0)
+
+    validate = Stage._validate
+    monkeypatch.setattr(Stage, "_update_average", lambda stage: None)
+    monkeypatch.setattr(Stage, "_validate", lambda stage: (mark(stage), validate(stage))[1])
+    model = train(segments, tmp_path / "m", steps=3, settings=settings)
+    first = next(iter(model._model.stage("planes").network.parameters()))
+    assert set(first.flatten().tolist()) == {kept}

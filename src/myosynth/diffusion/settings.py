@@ -55,6 +55,9 @@ class TrainingSettings:
         Share of the segments trained with the null task, or with a condition missing.
     p_mean, p_std : float
         Of the log-normal noise levels.
+    tolerance : float
+        The last weights are kept whose loss on validation subjects is above the lowest by no more
+        than this share: what new people lose by it is little, what the trained ones gain is not.
     ema_length : float
         Length of the weights' running average as a share of the training so far.
     conditions : tuple of str
@@ -100,6 +103,7 @@ class TrainingSettings:
     condition_dropout: float = 0.2
     p_mean: float = -0.4
     p_std: float = 1.2
+    tolerance: float = 0.05
     ema_length: float = 0.1
     conditions: tuple[str, ...] = ()
     precision: str = "auto"
@@ -133,6 +137,7 @@ class TrainingSettings:
             ("condition_dropout", 0.0, 0.99),
             ("p_mean", -10.0, 10.0),
             ("p_std", 0.01, 10.0),
+            ("tolerance", 0.0, 1.0),
             ("ema_length", 0.001, 0.5),
             ("batch_size", 1, 65536),
             ("envelope_batch_size", 1, 65536),

@@ -244,19 +244,22 @@ class Stage:
         return True
 
     def _validate(self) -> float:
-        """Loss of the averaged weights on validation subjects, at fixed noise; keeps the best."""
+        """Loss of the averaged weights on validation subjects, at fixed noise.
+
+        The last weights count that do not lose more than `tolerance` to the best there.
+        """
         kept = [parameter.detach().clone() for parameter in self.parameters]
         self._set(self.average)
         loss = self._validation_loss()
         self._set(kept)
-        if loss <= self.state.best_loss:
-            self.state.best_loss = loss
+        self.state.best_loss = min(self.state.best_loss, loss)
+        if loss <= (1 + self.settings.tolerance) * self.state.best_loss or self.validation is None:
             self.state.best = [tensor.clone() for tensor in self.average]
         return loss
 
     def _validation_loss(self) -> float:
         if self.validation is None:
-            return -float(self.state.step)  # nobody to choose by: the last weights count
+            return 0.0  # nobody to choose by: the last weights count
         clean, envelope, task_id, features = self.validation
         condition = self._condition(envelope, task_id, features)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))

@@ -228,7 +228,10 @@ def _prepare(
         name=name,
         reference=_reference(rows, samples, seen_real, seen, name, found),
         imitations=imitations,
-        round_trip=_passed_through(round_trip, signals[:size], real.fs, name, found),
+        # of all subjects: the first rows are those of the first people alone
+        round_trip=_passed_through(
+            round_trip, signals[np.sort(rng.permutation(len(signals))[:size])], real.fs, name, found
+        ),
         scale=scale,
         n_near_copies=near_copies(signals, made),
         **samples,
