@@ -198,6 +198,7 @@ def test_torch_items_are_those_of_braindecode(segments: SegmentSet) -> None:
         dataset[len(dataset)]
 
 
+@pytest.mark.slow
 def test_torch_reads_from_disk_with_workers(segments: SegmentSet, tmp_path: Any) -> None:
     from torch.utils.data import DataLoader
 

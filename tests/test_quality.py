@@ -186,6 +186,7 @@ def test_noise_without_a_muscle() -> None:
 # Calibrated on the simulator's options ----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_mains_hum_is_found_where_it_matters() -> None:
     found = share_with("mains", mains=1e-3)
     assert found["push"] == found["stoop"] == 1.0
@@ -212,6 +213,7 @@ def test_hum_is_gone_after_a_notch() -> None:
     assert check_recording(mended).is_fine
 
 
+@pytest.mark.slow
 def test_heart_beats_are_found_where_they_stand_out() -> None:
     found = share_with("ecg", ecg=5e-3)
     assert found["stoop"] == 1.0  # five times the RMS
@@ -232,6 +234,16 @@ def test_heart_rate_and_places_are_the_truth() -> None:
         assert np.mean(np.array(errors) < 0.01) > 0.95
 
 
+def test_a_rhythm_in_one_of_many_channels_is_a_note() -> None:
+    one, other = (simulated("stoop", seconds=30.0, fs=1000.0, ecg=ecg) for ecg in (5e-3, 0.0))
+    quiet = [simulated("stoop", seconds=30.0, fs=1000.0, seed=i).load() for i in (1, 2)]
+    data = np.concatenate([one.load()[:1], other.load()[1:], *quiet])
+    many = one.replace(data=data, channel_names=[*"abcdef"], muscles=())
+    problems = check_recording(many).problems
+    assert [(p.severity, p.code, p.channels) for p in problems] == [("note", "ecg", ("a",))]
+    assert check_recording(one).problems[0].severity == "warning"
+
+
 def test_rhythmic_bursts_are_not_heart_beats() -> None:
     for seed in range(6):
         traits = simulate_recording("pull", duration_s=1.0, seed=seed).metadata
@@ -240,6 +252,7 @@ def test_rhythmic_bursts_are_not_heart_beats() -> None:
             assert not find_heart_beats(channel.astype(float), 1000.0).are_heart_beats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fatigue", "lowest", "highest"), [(0.0, 0.0, 0.15), (0.25, 0.85, 1.0)])
 def test_fatigue(fatigue: float, lowest: float, highest: float) -> None:
     reports = [

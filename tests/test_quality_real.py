@@ -67,6 +67,12 @@ def test_the_unfiltered_subject_is_named(actions: SetReport) -> None:
     assert hum == {"02"}
 
 
+def test_no_heart_is_claimed_in_limbs(actions: SetReport, lower_limb: SetReport) -> None:
+    found = [p for each in (actions, lower_limb) for p in each.problems if p.code == "ecg"]
+    assert {p.severity for p in found} <= {"note"}
+    assert sum(len(p.channels) for p in found) <= 6  # of 636 channels: movements with a rhythm
+
+
 def test_fatigue_is_found(shared_data: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(shared_data / "biosignalsnotebooks" / "emg_fatigue.h5") as file:

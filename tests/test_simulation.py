@@ -323,6 +323,7 @@ def test_noise_has_its_stated_level() -> None:
     assert psd[:, (f > 1.5) & (f < 4)].mean() > 5 * density  # the electrode's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fatigue", [0.0, 0.15, 0.4])
 def test_median_frequency_falls_at_the_stated_rate(fatigue: float) -> None:
     slopes = []

@@ -34,6 +34,7 @@ _UNFILTERED = 0.14
 _DRIFT = 0.2
 _OFFSET = 20.0
 _SNR_DB = 6.0
+_LONE_SHARE = 0.25
 _DEAD_RATIO = 0.02
 _FATIGUE_PER_MIN, _FATIGUE_SURE, _FATIGUE_TOTAL = -0.03, -0.01, -0.05
 
@@ -255,17 +256,24 @@ def _drift_rule(channels: Sequence[ChannelFigures]) -> list[Problem]:
 
 
 def _ecg_rule(channels: Sequence[ChannelFigures]) -> list[Problem]:
+    """A heart is seen by many electrodes; a rhythm in one of many may be a movement."""
     found = [c for c in channels if c.heart.are_heart_beats]
     if not found:
         return []
     where, names = _list(found)
     worst = max(found, key=lambda c: c.heart.height_v / max(c.rms_v, 1e-30))
-    return [Problem(
-        "warning", "ecg",
-        f"{where}: heart beats, {worst.heart.rate_bpm:.0f} per minute and "
-        f"{volts(worst.heart.height_v)} high; remove them with remove_ecg, or high-pass at 30 Hz",
-        names, worst.heart.height_v,
-    )]  # fmt: skip
+    what = f"{worst.heart.rate_bpm:.0f} per minute and {volts(worst.heart.height_v)} high"
+    if len(found) <= _LONE_SHARE * len(channels):
+        text = (
+            f"{where}: a rhythm like a heart's, {what}, but not in the other channels; a movement "
+            "can look so, see whether it is one"
+        )
+        return [Problem("note", "ecg", text, names, worst.heart.height_v)]
+    text = (
+        f"{where}: heart beats, {what}; remove them (prepare --ecg template, remove_ecg), or "
+        "high-pass at 30 Hz"
+    )
+    return [Problem("warning", "ecg", text, names, worst.heart.height_v)]
 
 
 def _snr_rule(channels: Sequence[ChannelFigures]) -> list[Problem]:
