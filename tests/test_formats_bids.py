@@ -58,6 +58,14 @@ def test_everything_comes_back(tmp_path, format):
         np.testing.assert_allclose(found.load(), recording.data, atol=1e-7)
 
 
+def test_bids_fields_that_are_known_are_written(tmp_path):
+    known = {"Manufacturer": "Delsys", "PowerLineFrequency": 60, "SamplingFrequency": 17}
+    write_bids([make(metadata={"sidecar": known})], tmp_path / "set", name="Test")
+    sidecar = json.loads(next(tmp_path.glob("set/sub-01/emg/*_emg.json")).read_text())
+    assert (sidecar["Manufacturer"], sidecar["PowerLineFrequency"]) == ("Delsys", 60)
+    assert sidecar["SamplingFrequency"] == 1925.926
+
+
 def test_one_file_is_read_with_its_sidecars(tmp_path):
     write_bids(various(), tmp_path / "set", name="Test")
     path = next(tmp_path.glob("set/sub-P1/emg/*.edf"))

@@ -117,6 +117,10 @@ def test_discover_with_rates_that_differ(tmp_path, delimiter, decimal):
     (recording,) = read_recordings(path, mapping=FileMapping(columns=columns))
     assert (recording.fs, recording.channel_names) == (2148.1481, ("ES1", "ES2"))
     np.testing.assert_allclose(recording.load(), np.stack([other, other[::-1]]) * 1e-3, atol=1e-12)
+    (same,) = read_recordings(path, mapping=FileMapping(fs=2148.148))
+    assert same.channel_names == ("Quattro 2: EMG 1", "Quattro 2: EMG 2")
+    assert np.array_equal(same.load(), recording.load())
+    assert "Avanti Sensor 1: EMG 1" in same.metadata["other_channels"]
     columns = [{"column": "Avanti Sensor 1: EMG 1", "muscle": "erector spinae"}]
     (recording,) = read_recordings(path, mapping=FileMapping(columns=columns, task="pull"))
     assert (recording.fs, recording.muscles, recording.task) == (

@@ -416,3 +416,17 @@ def test_wfdb_of_another_format_with_missing_samples_and_without_a_gain(tmp_path
     (tmp_path / "x.hea").write_text(header.replace("20.0(-3)/uV", "0(-3)/uV"))
     with pytest.raises(FormatError, match="'b': no unit is given"):
         next(read_recordings(tmp_path / "x.hea"))
+
+
+def test_xdf_that_pyxdf_reads_past_is_refused(tmp_path):
+    """Without a footer nothing but pyxdf's own complaint tells that a chunk was skipped."""
+    pytest.importorskip("pyxdf")
+    path = xdf(tmp_path / "x", samples(), 1000.0)
+    content = path.read_bytes()
+    content = content[: content.rindex(b"<info><sample_count>") - 11]
+    path.write_bytes(content)
+    assert next(read_recordings(path)).n_times == 5003
+    last = content.rindex(struct.pack("<IB", 1, 4))  # the last chunk of samples counts 3
+    path.write_bytes(content[: last + 5] + struct.pack("<I", 3000) + content[last + 9 :])
+    with pytest.raises(FormatError, match="is damaged"):
+        next(read_recordings(path))

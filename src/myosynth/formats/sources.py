@@ -74,9 +74,10 @@ def as_recording(
 ) -> Recording:
     """Make a recording of a file's channels.
 
-    With `plan.columns` those channels, else every one whose unit is a voltage; channels of other
-    units are named in ``metadata["other_channels"]``. What the file does not state the mapping or
-    `fs` must; what the mapping says of a unit counts before the file's word.
+    With `plan.columns` those channels, else every one whose unit is a voltage (where rates differ,
+    those of `plan.fs`); the others are named in ``metadata["other_channels"]``. What the file does
+    not state the mapping or `fs` must; what the mapping says of a unit counts before the file's
+    word.
 
     Raises
     ------
@@ -149,7 +150,10 @@ def _chosen(path: Path, signals: Signals, plan: FileMapping | None) -> list[_Cha
             for position, column in enumerate(plan.columns)
         ]
     may_be = signals.may_be_emg or [True] * len(signals.names)
+    wanted = plan.fs if plan is not None and len(set(signals.rates)) > 1 else None
     candidates = [i for i in range(len(signals.names)) if may_be[i]]
+    if wanted is not None:  # of several rates the mapping names one
+        candidates = [i for i in candidates if _is_rate(signals.rates[i], wanted)]
     unknown = [i for i in candidates if is_counts(signals.units[i])]
     chosen = [i for i in candidates if is_voltage(signals.units[i])]
     if unknown:
@@ -195,18 +199,23 @@ def _rate(
     if len(set(rates.values())) > 1:
         said = ", ".join(f"{name} {rate:g} Hz" for name, rate in rates.items() if rate)
         raise FormatError(
-            f"{path} has channels of different rates ({said}); list those of one rate under "
-            "columns: in a mapping file, or import the others as recordings of their own"
+            f"{path} has channels of different rates ({said}); write fs: (one of them) into a "
+            "mapping file, or list channels of one rate under columns:"
         )
     stated = next(iter(rates.values()))
     wanted = (plan.fs if plan else None) or fs
     if stated is None and wanted is None:
         raise ConfigError(f"{path}: no sampling rate; write fs: … (in Hz) into the mapping file")
-    if stated is not None and wanted is not None and abs(wanted / stated - 1) > _SAME_RATE:
+    if wanted is not None and not _is_rate(stated, wanted):
         raise FormatError(
-            f"{path} says {stated:g} Hz, but fs: {wanted:g} was asked for; correct the wrong one"
+            f"{path} says {stated or 0:g} Hz, but fs: {wanted:g} was asked for; correct the wrong "
+            "one"
         )
     return float(wanted or stated or 0)
+
+
+def _is_rate(stated: float | None, wanted: float) -> bool:
+    return stated is None or abs(wanted / stated - 1) <= _SAME_RATE
 
 
 def _from_path(path: Path, plan: FileMapping) -> dict[str, str]:
