@@ -62,8 +62,8 @@ def data_threat(
     elif power is not None and power >= POWER_NEEDED:
         verdict = "none_found"
         meaning = (
-            f"No copy was found, by attacks that find at least {power:.0%} of planted copies in "
-            "each of three disguises. Other attacks may still succeed."
+            f"No copy was found, by attacks that find {_at_least(power)} planted copies in each of "
+            "three disguises. Other attacks may still succeed."
         )
         step = (
             "Read what is said about people below, and state this power wherever the set is shared."
@@ -97,6 +97,10 @@ def _power(canaries: list[Canary]) -> float | None:
         if canary.attack == COMBINED and canary.share in POWER_SHARES
     ]
     return min(shares, default=None)
+
+
+def _at_least(power: float) -> str:
+    return "all" if power == 1 else f"{power:.0%} or more of the"
 
 
 def _membership(search: CopySearch) -> bool:
