@@ -164,8 +164,11 @@ def _people(segments: SegmentSet) -> str:
 
 def _of_model(path: Path) -> dict[str, Any]:
     from myosynth.diffusion import Synthesizer
+    from myosynth.diffusion.parametric import ParametricGenerator, is_parametric
 
-    model = Synthesizer.from_pretrained(path)
+    model: Synthesizer | ParametricGenerator
+    kind = ParametricGenerator if is_parametric(path) else Synthesizer
+    model = kind.from_pretrained(path)
     learned = model.config.get("description", {}).get("facts", {})
     counts = learned.get("segments_by_task", {})
     people = learned.get("n_subjects")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from myosynth.app.preparation import PrepareSummary
     from myosynth.app.sources import ImportSummary
     from myosynth.diffusion import Synthesizer
+    from myosynth.diffusion.parametric import ParametricGenerator
     from myosynth.evaluation import Scores
     from myosynth.evaluation.privacy import Audit
     from myosynth.formats import BidsSummary
@@ -201,7 +202,7 @@ def show_prepare(summary: "PrepareSummary", out: str) -> None:
     _say(f"{', '.join(summary.channel_names)} at {summary.fs:g} Hz are in {out}")
 
 
-def show_model(model: "Synthesizer", out: str) -> None:
+def show_model(model: "Synthesizer | ParametricGenerator", out: str) -> None:
     _say(
         f"A model of {', '.join(model.tasks)} ({model.seconds:g} s at {model.fs:g} Hz, "
         f"{len(model.channel_names)} channels) is in {out}"

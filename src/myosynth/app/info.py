@@ -123,7 +123,22 @@ def _of_set(segments: "SegmentSet") -> dict[str, Any]:
 
 def _model(path: Path) -> dict[str, Any]:
     from myosynth.diffusion import Synthesizer
+    from myosynth.diffusion.parametric import ParametricGenerator, is_parametric
 
+    if is_parametric(path):
+        plain = ParametricGenerator.from_pretrained(path)
+        return {
+            "kind": "parametric model",
+            "tasks": list(plain.tasks),
+            "fs": plain.fs,
+            "seconds": plain.seconds,
+            "channels": list(plain.channel_names),
+            "muscles": [muscle for muscle in plain.muscles if muscle],
+            "privacy": {
+                key: plain.privacy.get(key) for key in ("epsilon", "delta", "privacy_unit")
+            },
+            "config": plain.config,
+        }
     model = Synthesizer.from_pretrained(path)
     described = model.config.get("description", {})
     settings = model.config.get("settings", {})

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from myosynth import diffusion
     from myosynth.diffusion import Synthesizer
+    from myosynth.diffusion.parametric import ParametricGenerator
     from myosynth.evaluation import Scores
     from myosynth.recordings import SegmentSet
 
@@ -45,18 +46,30 @@ def train(
         bool,
         Field(description="Differential privacy for each segment, not each person; needs --steps."),
     ] = False,
+    parametric: Annotated[
+        bool,
+        Field(
+            description="Fit noise under an envelope instead, with differential privacy for each "
+            "person; takes seconds."
+        ),
+    ] = False,
     epsilon: Annotated[
-        float | None, Field(gt=0, description="Budget of --private for each segment; 8 without it.")
+        float | None,
+        Field(
+            gt=0,
+            description="Budget of --private (for each segment) or --parametric (for each "
+            "person); 8 without it.",
+        ),
     ] = None,
     delta: Annotated[
         float | None,
-        Field(gt=0, lt=1, description="Chance that --private fails; 1e-5 without it."),
+        Field(gt=0, lt=1, description="Chance that this privacy fails; 1e-5 without it."),
     ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, Field(description="Go on where a stopped run was.")] = False,
     overwrite: Overwrite = False,
     on_progress: Progress | None = None,
-) -> "Synthesizer":
+) -> "Synthesizer | ParametricGenerator":
     """Train a generator on the train split of a segment folder.
 
     Parameters
@@ -69,16 +82,22 @@ def train(
 
     Returns
     -------
-    Synthesizer
+    Synthesizer or ParametricGenerator
 
     Raises
     ------
     ConfigError
-        If a budget of privacy is given for a training that is not private.
+        If options do not go together.
     """
     from myosynth import diffusion
     from myosynth.recordings import SegmentSet
 
+    if parametric:
+        asked = {"minutes": minutes, "steps": steps, "settings": settings, "private": private}
+        for name in (name for name, value in asked.items() if value):
+            raise ConfigError(f"{name} does not go with parametric; leave one of them out")
+        values = taken(train, locals())
+        return _train_parametric(segments, model, epsilon, delta, overwrite, values)
     chosen = _with_privacy(settings or {}, private, epsilon, delta)
     data = SegmentSet.open(segments)
     report = on_progress or (lambda share, what: None)
@@ -106,6 +125,27 @@ def train(
         recorded.content["privacy"] = privacy
     recorded.write(model)
     return synthesizer
+
+
+def _train_parametric(
+    segments: Path,
+    model: Path,
+    epsilon: float | None,
+    delta: float | None,
+    overwrite: bool,
+    options: dict[str, Any],
+) -> "ParametricGenerator":
+    from myosynth.diffusion.parametric import fit_parametric
+    from myosynth.recordings import SegmentSet
+
+    _check_new(model, overwrite)
+    data = SegmentSet.open(segments)
+    recorded = Provenance("train", {"train": options}, inputs={"segments": segments})
+    generator = fit_parametric(data, epsilon=epsilon or 8.0, delta=delta or 1e-5)
+    recorded.content["privacy"] = dict(generator.privacy)
+    generator.save_pretrained(model, overwrite=overwrite)
+    recorded.write(model)
+    return generator
 
 
 def _with_privacy(
@@ -179,13 +219,28 @@ def generate(
         If the model does not know a task; those it knows are named.
     """
     from myosynth.diffusion import Synthesizer
+    from myosynth.diffusion.parametric import ParametricGenerator, is_parametric
     from myosynth.formats import WRITERS
     from myosynth.recordings import SegmentSet
 
     report = on_progress or (lambda share, what: None)
     kind = _format(out, format)
     _check_new(out, overwrite)
-    synthesizer = Synthesizer.from_pretrained(model)
+    asked = {
+        "seconds": seconds,
+        "effort": effort,
+        "condition": condition,
+        "sampler": sampler,
+        "steps": steps,
+        "guidance_scale": guidance_scale if guidance_scale != 1.0 else None,
+    }
+    synthesizer: Synthesizer | ParametricGenerator
+    if is_parametric(model):
+        synthesizer = ParametricGenerator.from_pretrained(model)
+        for name in (name for name, value in asked.items() if value is not None):
+            raise InputError(f"{model} is a parametric model and has no {name}; leave it out")
+    else:
+        synthesizer = Synthesizer.from_pretrained(model)
     recorded = Provenance(
         "generate", {"generate": taken(generate, locals())}, inputs={"model": model}, seed=seed
     )
@@ -196,12 +251,17 @@ def generate(
         def told(share: float, what: str = "", number: int = number, name: str = name) -> None:
             report((number + share) / len(tasks), f"drawing {name}")
 
+        task_seed = _task_seed(seed, synthesizer.tasks.index(name))
+        if isinstance(synthesizer, ParametricGenerator):
+            told(0.0)
+            parts.append(synthesizer.sample(name, n_segments, seed=task_seed))
+            continue
         drawn = synthesizer.sample(
             name,
             n_segments,
             effort=effort,
             seconds=seconds,
-            seed=_task_seed(seed, synthesizer.tasks.index(name)),
+            seed=task_seed,
             guidance_scale=guidance_scale,
             sampler=sampler,
             n_steps=steps,
@@ -346,7 +406,9 @@ def _model_of(synthetic: Path) -> Path | None:
 
 
 def _round_trip(model: Path | None) -> "Callable[[NDArray[Any]], NDArray[Any]] | None":
-    if model is None:
+    from myosynth.diffusion.parametric import is_parametric
+
+    if model is None or is_parametric(model):
         return None
     from myosynth.diffusion import Synthesizer
 
