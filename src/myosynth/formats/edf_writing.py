@@ -28,6 +28,7 @@ from myosynth.storage import atomic_file
 __all__ = ["edf_labels", "write_edf"]
 
 _BLOCK = 1 << 18  # samples per channel handled at once
+_KEPT_BYTES = 128 << 20
 _MAX_RECORD_BYTES = 10_000_000  # what other EDF software still opens
 _RATE_TOLERANCES = (1e-8, 1e-7, 1e-6)
 _SMALL_PADDING = 32
@@ -104,6 +105,8 @@ def _taken_over(recording: Recording, width: int) -> tuple[StoredRange, Digital]
 
 
 def _quantised(recording: Recording, width: int) -> tuple[StoredRange, Digital]:
+    if 8 * recording.n_channels * recording.n_times <= _KEPT_BYTES:
+        recording = recording.replace(data=recording.load())  # two passes, one reading
     d_high = 8388607 if width == 3 else 32767
     peaks = _peaks(recording)
     units = ["V" if p >= 1 else "mV" if p >= 1e-3 else "uV" for p in peaks]
