@@ -53,8 +53,9 @@ class TrainingSettings:
         sees in training, so that it forgives what the first stage gets slightly wrong.
     task_dropout, condition_dropout : float
         Share of the segments trained with the null task, or with a condition missing.
-    p_mean, p_std : float
-        Of the log-normal noise levels.
+    p_mean, envelope_p_mean, p_std : float
+        Of the log-normal noise levels; higher for the envelope map, whose values hang together over
+        seconds, so that its rhythm is decided under more noise.
     tolerance : float
         The last weights are kept whose loss on validation subjects is above the lowest by no more
         than this share: what new people lose by it is little, what the trained ones gain is not.
@@ -92,7 +93,7 @@ class TrainingSettings:
     n_bands: int = 8
     window_s: float = 0.064
     envelope_stride: int = 2
-    envelope_share: float = 0.4
+    envelope_share: float = 0.3
     batch_size: int = 8
     envelope_batch_size: int = 32
     learning_rate: float = 1e-3
@@ -102,6 +103,7 @@ class TrainingSettings:
     task_dropout: float = 0.1
     condition_dropout: float = 0.2
     p_mean: float = -0.4
+    envelope_p_mean: float = 0.8
     p_std: float = 1.2
     tolerance: float = 0.05
     ema_length: float = 0.1
@@ -136,6 +138,7 @@ class TrainingSettings:
             ("task_dropout", 0.0, 0.99),
             ("condition_dropout", 0.0, 0.99),
             ("p_mean", -10.0, 10.0),
+            ("envelope_p_mean", -10.0, 10.0),
             ("p_std", 0.01, 10.0),
             ("tolerance", 0.0, 1.0),
             ("ema_length", 0.001, 0.5),

@@ -81,9 +81,9 @@ class Stage:
             betas=(0.9, 0.99),
             weight_decay=self.settings.weight_decay,
         )
-        self.batch_size = (
-            self.settings.envelope_batch_size if name == "envelope" else self.settings.batch_size
-        )
+        coarse, chosen = name == "envelope", self.settings
+        self.batch_size = chosen.envelope_batch_size if coarse else chosen.batch_size
+        self.p_mean = chosen.envelope_p_mean if coarse else chosen.p_mean
         self.exponent = _average_exponent(self.settings.ema_length)
         if state.step:
             self._restore()
@@ -185,7 +185,7 @@ class Stage:
         task_id, features = self._dropped(task_id, features)
         known = envelope + settings.envelope_noise * self._normal(envelope.shape)
         condition = self._condition(known, task_id, features)
-        sigma = draw_sigma(len(clean), self.generator, p_mean=settings.p_mean, p_std=settings.p_std)
+        sigma = draw_sigma(len(clean), self.generator, p_mean=self.p_mean, p_std=settings.p_std)
         noise = self._normal(clean.shape)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return spectral_loss(

@@ -14,6 +14,7 @@ from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import overall_effort
 from myosynth.diffusion.denoiser import Condition, spectral_loss
 from myosynth.diffusion.model import Model, load_model, save_model
+from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.samplers import draw
 from myosynth.diffusion.windows import windowed
 from myosynth.errors import InputError
@@ -371,6 +372,7 @@ class _Draws:
         self.model, self.sampler, self.n_steps = model, sampler, n_steps
         self.guidance_scale, self.seed = guidance_scale, seed
         self.n_times = n_times
+        self.bf16 = uses_bf16(model.settings.precision, torch.device("cpu"))
         self.n_drawn = max(n_times, model.description.n_times)
 
     def batch(
@@ -404,7 +406,8 @@ class _Draws:
         denoiser = self.model.stage(name)
 
         def denoise(x: Tensor, sigma: Tensor, c: Condition) -> Tensor:
-            return denoiser.guided(x, sigma, c, self.guidance_scale)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                return denoiser.guided(x, sigma, c, self.guidance_scale)
 
         view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
         return draw(self.sampler, view, noise, self.n_steps)

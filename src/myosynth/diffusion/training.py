@@ -16,6 +16,7 @@ from torch import Tensor
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.encoding import split_gain
 from myosynth.diffusion.model import Description, Model, save_model
+from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.private import PrivacyPlan
 from myosynth.diffusion.progress import Progress, TrainingState, load_state, save_state
 from myosynth.diffusion.settings import TrainingSettings
@@ -179,9 +180,7 @@ class _Run:
         """Make a new model with a fitted codec, or take up the stored one."""
         self._began = time.monotonic()
         self.device = _device(self.settings.device)
-        self.bf16 = self.settings.precision == "bfloat16" or (
-            self.settings.precision == "auto" and _has_bf16(self.device)
-        )
+        self.bf16 = uses_bf16(self.settings.precision, self.device)
         self.plan = self._privacy() if self.settings.private else None
         fingerprint = {
             "settings": self.settings.to_dict(),
@@ -343,10 +342,3 @@ def _device(name: str) -> torch.device:
         first = str(error).splitlines()[0]
         raise InputError(f"device {name!r} cannot be used ({first}); take cpu") from error
     return device
-
-
-def _has_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 natively: a third faster or better then."""
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
