@@ -9,6 +9,7 @@ import pytest
 from scipy.signal import welch
 from scipy.stats import kurtosis
 
+from myosynth.app.pipeline import simulate
 from myosynth.errors import FormatError, InputError
 from myosynth.evaluation.surrogates import modulated_noise
 from myosynth.recordings import Recording
@@ -369,6 +370,17 @@ def test_truth_is_kept_beside_the_signal(tmp_path: Path) -> None:
         assert stored.cadence_hz == truth.cadence_hz
         for field in ("activation", "threshold", "spike_times_s", "spike_units", "heart_beats_s"):
             assert np.array_equal(getattr(stored, field), getattr(truth, field))
+
+
+def test_the_shell_keeps_the_truth_in_the_dataset(tmp_path: Path) -> None:
+    simulate(tmp_path / "set", subjects=1, task=("push",), seconds=2.0, fs=1000.0, truth=True)
+    stored = Truth.load(tmp_path / "set" / "sourcedata" / "truth" / "sub-01_task-push_truth.npz")
+    _, truth = next(
+        simulate_dataset(n_subjects=1, tasks=["push"], duration_s=2.0, fs=1000.0, with_truth=True)
+    )
+    assert np.array_equal(stored.spike_times_s, truth.spike_times_s)
+    simulate(tmp_path / "plain", subjects=1, task=("push",), seconds=2.0, fs=1000.0)
+    assert not (tmp_path / "plain" / "sourcedata").exists()
 
 
 def test_truth_leaves_nothing_where_the_writer_fails(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from myosynth.evaluation import audit, evaluate
     from myosynth.formats import read_recordings, read_segments
     from myosynth.recordings import Annotation, Recording, SegmentSet
+    from myosynth.signal.quality import check_recordings
+    from myosynth.signal.repairs import remove_ecg
     from myosynth.simulation import simulate_dataset
 
 try:
@@ -25,9 +27,11 @@ _HOMES = {
     "SegmentSet": "myosynth.recordings",
     "Synthesizer": "myosynth.diffusion",
     "audit": "myosynth.evaluation",
+    "check_recordings": "myosynth.signal.quality",
     "evaluate": "myosynth.evaluation",
     "read_recordings": "myosynth.formats",
     "read_segments": "myosynth.formats",
+    "remove_ecg": "myosynth.signal.repairs",
     "simulate_dataset": "myosynth.simulation",
     "train": "myosynth.diffusion",
 }
@@ -39,9 +43,11 @@ __all__ = [
     "Synthesizer",
     "__version__",
     "audit",
+    "check_recordings",
     "evaluate",
     "read_recordings",
     "read_segments",
+    "remove_ecg",
     "simulate_dataset",
     "train",
 ]

@@ -16,6 +16,7 @@ from myosynth.storage import atomic_file
 if TYPE_CHECKING:
     from myosynth.formats import BidsSummary
     from myosynth.recordings import Recording
+    from myosynth.simulation import Truth
 
 __all__ = ["ImportSummary", "import_recordings", "simulate"]
 
@@ -72,7 +73,7 @@ def simulate(
     BidsSummary
     """
     from myosynth.formats import write_bids
-    from myosynth.simulation import NOISE_RMS, TASKS, simulate_dataset
+    from myosynth.simulation import NOISE_RMS, TASKS, simulate_dataset, write_truth
 
     report = on_progress or (lambda share, what: None)
     recorded = Provenance("simulate", {"simulate": taken(simulate, locals())}, seed=seed)
@@ -94,15 +95,15 @@ def simulate(
     total = subjects * sessions * len(tasks)
     with _dataset_folder(out, overwrite, recorded) as folder:
 
-        def recordings() -> Iterator["Recording"]:
-            for number, (recording, known) in enumerate(stream):
-                report(number / total, f"simulating {recording.name}")
-                if truth:
-                    known.save(folder / "sourcedata" / "truth" / f"{recording.name}_truth.npz")
-                yield recording
+        def told() -> Iterator[tuple["Recording", "Truth"]]:
+            for number, pair in enumerate(stream):
+                report(number / total, f"simulating {pair[0].name}")
+                yield pair
 
         summary = write_bids(
-            recordings(),
+            write_truth(told(), folder / "sourcedata" / "truth")
+            if truth
+            else (recording for recording, _ in told()),
             folder / "bids",
             name="Simulated surface EMG of manual material handling",
             licence="CC0",

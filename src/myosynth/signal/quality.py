@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class QualityReport:
     tasks: tuple[str, ...]
     fs: float
     duration_s: float
-    channels: tuple[ChannelFigures, ...]
+    channels: tuple[ChannelFigures, ...] = field(repr=False)
     problems: tuple[Problem, ...]
     filters: tuple[dict[str, Any], ...] = ()
 
@@ -76,7 +76,7 @@ class QualityReport:
 class SetReport:
     """A set's recordings, and the problems that only a set has."""
 
-    reports: tuple[QualityReport, ...]
+    reports: tuple[QualityReport, ...] = field(repr=False)
     set_problems: tuple[Problem, ...]
 
     @property
