@@ -5,13 +5,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from myosynth.app.config import Progress
+from myosynth.storage import read_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from myosynth.app.demo import DemoSummary
     from myosynth.app.preparation import PrepareSummary
     from myosynth.app.sources import ImportSummary
@@ -207,6 +207,10 @@ def show_model(model: "Synthesizer | ParametricGenerator", out: str) -> None:
         f"A model of {', '.join(model.tasks)} ({model.seconds:g} s at {model.fs:g} Hz, "
         f"{len(model.channel_names)} channels) is in {out}"
     )
+    log = Path(out) / "training.json"
+    warning = read_json(log).get("memorisation") if log.is_file() else None
+    if warning:
+        _say(f"Beware: {warning}.")
 
 
 def show_synthetic(segments: "SegmentSet", out: str) -> None:

@@ -42,6 +42,14 @@ def train(
     settings: Annotated[
         dict[str, Any] | None, Field(description="A training setting, such as batch_size=32.")
     ] = None,
+    audit_every: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="Look for memorised segments this often, in minutes (or steps where the "
+            "budget is in steps).",
+        ),
+    ] = None,
     private: Annotated[
         bool,
         Field(description="Differential privacy for each segment, not each person; needs --steps."),
@@ -93,7 +101,13 @@ def train(
     from myosynth.recordings import SegmentSet
 
     if parametric:
-        asked = {"minutes": minutes, "steps": steps, "settings": settings, "private": private}
+        asked = {
+            "minutes": minutes,
+            "steps": steps,
+            "settings": settings,
+            "audit_every": audit_every,
+            "private": private,
+        }
         for name in (name for name, value in asked.items() if value):
             raise ConfigError(f"{name} does not go with parametric; leave one of them out")
         values = taken(train, locals())
@@ -118,6 +132,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         settings=plain_settings(diffusion.TrainingSettings, chosen, "train.settings"),
+        audit_every=audit_every,
         on_progress=told,
     )
     privacy = synthesizer.config["description"]["facts"].get("privacy")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.denoiser import Denoiser
+from myosynth.diffusion.memorisation import memorisation_warning
 from myosynth.diffusion.networks import ResidualUNet, TemporalUNet
 from myosynth.diffusion.settings import TrainingSettings
 from myosynth.errors import CheckpointError, FormatError
@@ -185,7 +186,9 @@ def save_model(
         state = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
         save_file(state, folder / _WEIGHTS)
         if training is not None:
-            write_json(folder / "training.json", {"log": [dict(row) for row in training]})
+            found = memorisation_warning(training)
+            log = [dict(row) for row in training]
+            write_json(folder / "training.json", {"log": log, "memorisation": found})
 
 
 def load_model(path: str | Path) -> Model:

@@ -35,7 +35,8 @@ class Progress:
     step : int
         Within the stage.
     loss : dict of str to float
-        ``spectral``, ``temporal`` and, now and then, ``validation``.
+        ``spectral``, ``temporal`` and, now and then, ``validation`` and ``memorisation`` (how far
+        the loss on validation subjects is above that on training segments).
     seconds : float
         Since training began, interruptions left out.
     """

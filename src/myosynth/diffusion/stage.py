@@ -99,12 +99,14 @@ class Stage:
             )
         validation = _validation_rows(segments)
         self.validation = encode(validation) if len(validation) else None
+        self.encode, self.rows = encode, rows
 
     def run(
         self,
         used: Callable[[], float],
         on_step: Callable[[float, Losses], None],
         save: Callable[[], None],
+        audit_due: Callable[[], bool] = lambda: False,
     ) -> None:
         """Step until the budget is used up; leaves the best averaged weights in the model.
 
@@ -116,6 +118,8 @@ class Stage:
             Called with that share and the losses; may raise KeyboardInterrupt.
         save : callable
             Called after `pack` when the state is to be kept: now and then, and when interrupted.
+        audit_due : callable
+            Whether to compare the losses on training and validation segments after this step.
         """
         with _deferred_interrupt() as interrupted:
             last_save = time.monotonic()
@@ -125,6 +129,8 @@ class Stage:
                 share = min(1.0, used())
                 if self._due(share):
                     losses["validation"] = self._validate()
+                if audit_due():
+                    losses |= self._audit()
                 try:
                     on_step(share, losses)
                     if interrupted.is_set():
@@ -248,19 +254,30 @@ class Stage:
 
         The last weights count that do not lose more than `tolerance` to the best there.
         """
-        kept = [parameter.detach().clone() for parameter in self.parameters]
-        self._set(self.average)
-        loss = self._validation_loss()
-        self._set(kept)
+        with self._averaged():
+            loss = 0.0 if self.validation is None else self._fixed_loss(self.validation)
         self.state.best_loss = min(self.state.best_loss, loss)
         if loss <= (1 + self.settings.tolerance) * self.state.best_loss or self.validation is None:
             self.state.best = [tensor.clone() for tensor in self.average]
         return loss
 
-    def _validation_loss(self) -> float:
-        if self.validation is None:
-            return 0.0  # nobody to choose by: the last weights count
-        clean, envelope, task_id, features = self.validation
+    def _audit(self) -> Losses:
+        """The loss on validation subjects, and how far it is above that on training segments."""
+        assert self.validation is not None
+        with self._averaged():
+            others = self._fixed_loss(self.validation)
+            members = self._fixed_loss(self.encode(_few(self.rows)))
+        return {"validation": others, "memorisation": others - members}
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        kept = [parameter.detach().clone() for parameter in self.parameters]
+        self._set(self.average)
+        yield
+        self._set(kept)
+
+    def _fixed_loss(self, parts: tuple[Tensor, ...]) -> float:
+        clean, envelope, task_id, features = parts
         condition = self._condition(envelope, task_id, features)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
         losses = []
@@ -284,6 +301,11 @@ def _validation_rows(segments: SegmentSet) -> NDArray[np.intp]:
     rows = np.flatnonzero(segments.split == "validation")
     if not len(rows):
         rows = np.flatnonzero(segments.split == "holdout")
+    return _few(rows)
+
+
+def _few(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The same random rows every time."""
     return np.sort(np.random.default_rng(7).permutation(rows)[:_VALIDATION_SEGMENTS])
 
 

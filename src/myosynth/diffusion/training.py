@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     settings: TrainingSettings | None = None,
+    audit_every: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Synthesizer:
     """Train on the train split and write a model folder.
@@ -68,6 +69,9 @@ def train(
     settings : TrainingSettings, optional
         How to build and train it. Private training needs a budget in steps: the noise follows from
         it. What it protects is the single segment, not the subject.
+    audit_every : float, optional
+        How often to compare the loss on training segments with that on validation subjects, in
+        minutes or steps as the budget; `memorisation_warning` reads what was found.
     on_progress : callable, optional
         Called after every step.
 
@@ -96,6 +100,7 @@ def train(
             "a private training needs a budget in steps (steps), not in minutes: its noise follows "
             "from the number of steps"
         )
+    _check_audit(audit_every, segments, settings)
     out = Path(out)
     folder = out.with_name(out.name + ".training")
     _check_target(out, folder, resume=resume, overwrite=overwrite)
@@ -106,7 +111,7 @@ def train(
         )
     report = on_progress or (lambda progress: None)
     with _torch_threads(settings.n_threads):
-        run = _Run(segments, rows, settings, budget, seed, folder, report)
+        run = _Run(segments, rows, settings, budget, seed, folder, report, audit_every)
         run.start(resume=resume)
         run.train_stages()
         save_model(run.model, out, training=run.state.log, overwrite=overwrite)
@@ -138,6 +143,23 @@ def _budget(minutes: float | None, steps: int | None) -> _Budget:
     if not (math.isfinite(minutes) and minutes > 0):
         raise InputError(f"minutes must be a positive number, not {minutes}")
     return _Budget(60.0 * minutes, None)
+
+
+def _check_audit(every: float | None, segments: SegmentSet, settings: TrainingSettings) -> None:
+    if every is None:
+        return
+    if not (math.isfinite(every) and every > 0):
+        raise InputError(f"audit_every must be a positive number, not {every}")
+    if settings.private:
+        raise InputError(
+            "audit_every looks at the losses of training segments without noise, which a private "
+            "training must not; leave one of the two out"
+        )
+    if not np.isin(segments.split, ["validation", "holdout"]).any():
+        raise InputError(
+            "audit_every compares with segments that are not trained on; prepare a set with a "
+            "validation or holdout split"
+        )
 
 
 def _check_target(out: Path, folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -173,6 +195,7 @@ class _Run:
     seed: int
     folder: Path
     report: Callable[[Progress], None]
+    audit_every: float | None = None
     model: Model = field(init=False)
     state: TrainingState = field(init=False)
 
@@ -267,7 +290,17 @@ class _Run:
                 self.state.log.append({"stage": name, "step": step, "seconds": seconds, **kept})
             self.report(Progress(done, name, step, losses, seconds))
 
-        stage.run(used, on_step, self.save)
+        def audit_due() -> bool:
+            if self.audit_every is None:
+                return False
+            audits = [row for row in self.state.log if "memorisation" in row]
+            last = [row for row in audits if row["stage"] == name][-1:]
+            if self.budget.steps is not None:
+                return bool(self.state.step - sum(r["step"] for r in last) >= self.audit_every)
+            since = last[0]["seconds"] if last else earlier
+            return bool(self.elapsed() - since >= 60 * self.audit_every)
+
+        stage.run(used, on_step, self.save, audit_due)
         self.state.finished.append(name)
         self.state.stage_seconds[name] = self.elapsed() - earlier
         self.state.begin_stage()
