@@ -1,4 +1,4 @@
-"""Evaluation and audit on real recordings of 13 people (uci-lower-limb): floors, canaries, copies."""
+"""Evaluation and audit on the recordings of 13 people (uci-lower-limb): floors, canaries."""
 
 import numpy as np
 import pytest

@@ -334,7 +334,7 @@ def test_the_last_weights_within_the_tolerance_are_kept(
     segments: SegmentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tolerance, kept
 ) -> None:
     losses = iter([1.2, 1.0, 1.04, 1.2])  # of weights that are set to 1, 2, 3, 4
-    monkeypatch.setattr(Stage, "_validation_loss", lambda stage: next(losses))
+    monkeypatch.setattr(Stage, "_fixed_loss", lambda stage, parts: next(losses))
     settings = TrainingSettings(**{**SMALL.to_dict(), "stages": "one", "tolerance": tolerance})
     marks = iter([1.0, 2.0, 3.0, 4.0])
 
@@ -348,3 +348,17 @@ def test_the_last_weights_within_the_tolerance_are_kept(
     model = train(segments, tmp_path / "m", steps=3, settings=settings)
     first = next(iter(model._model.stage("planes").network.parameters()))
     assert set(first.flatten().tolist()) == {kept}
+
+
+@pytest.mark.parametrize("fs", [1000.0, 1111.111, 1259.259, 1925.926, 2148.148, 4000.0])
+def test_models_can_be_built_at_any_rate(tmp_path: Path, fs: float) -> None:
+    rng = np.random.default_rng(0)
+    signals = rng.standard_normal((6, 1, round(1.0 * fs))).astype(np.float32)
+    model = train(SegmentSet(signals, fs, "lift"), tmp_path / "m", steps=2, settings=SMALL)
+    assert model.sample("lift", 1, n_steps=2).n_times == round(fs)
+
+
+def test_threads_do_not_change_what_is_drawn(synthesizer) -> None:
+    made, _ = synthesizer
+    one, two = (made.sample("lift", 20, n_steps=3, threads=n).read() for n in (1, 2))
+    assert np.array_equal(one, two)

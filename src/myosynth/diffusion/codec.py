@@ -81,7 +81,8 @@ class SpectrogramCodec(nn.Module):
         }
         self.fs, self.n_channels, self.n_times = float(fs), n_channels, n_times
         self.stride, self.patch_frames = envelope_stride, patch[1]
-        self.hop_length = max(8, round(window_s * fs / 2))
+        # a multiple of 8, so that at any rate a hop can be cut into equal patches
+        self.hop_length = 8 * max(1, round(window_s * fs / 16))
         self.n_fft = 2 * self.hop_length
         if n_times < 2 * self.n_fft:
             raise InputError(

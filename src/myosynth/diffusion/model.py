@@ -129,7 +129,7 @@ class Model(nn.Module):
             to_planes=codec.to_planes,
             scale=codec.n_fft**0.5 / 2,
             n_channels=n_channels,
-            patch_times=codec.hop_length // settings.patches_per_hop,
+            patch_times=_patch_times(codec.hop_length, settings.patches_per_hop),
             **shared,
         )
 
@@ -171,6 +171,12 @@ class Model(nn.Module):
             TrainingSettings.from_dict(config["settings"]),
             Conditions.from_dict(config["conditions"]),
         )
+
+
+def _patch_times(hop_length: int, wanted: int) -> int:
+    """The most samples that divide a hop into at least `wanted` equal patches."""
+    most = max(1, hop_length // wanted)
+    return next(size for size in range(most, 0, -1) if hop_length % size == 0)
 
 
 def save_model(
