@@ -214,3 +214,14 @@ def test_further_conditions_are_one_hot_or_standardised_and_may_be_missing() -> 
         conditions.features(efforts, {"grip": np.full(4, "hook")})
     with pytest.raises(InputError, match="no column 'age'"):
         Conditions.fit(segments, np.arange(4), efforts, ("age",), 0)
+
+
+@pytest.mark.parametrize("fs", [500.0, 800.0, 1111.11, 1259.259, 1925.926, 2148.148, 4000.0])
+def test_a_hop_is_cut_into_whole_patches_at_any_rate(fs: float) -> None:
+    from myosynth.diffusion.model import _patch_times
+
+    hop = SpectrogramCodec(fs=fs, n_channels=1, n_times=round(3 * fs)).hop_length
+    assert abs(hop - 0.032 * fs) <= 4
+    for wanted in (1, 3, 4, 8):
+        assert hop % _patch_times(hop, wanted) == 0
+    assert _patch_times(hop, 4) == hop // 4
