@@ -188,3 +188,24 @@ def test_import_does_not_draft_around_damage(tmp_path):
     with pytest.raises(FormatError, match="truncated or damaged"):
         import_recordings(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out.mapping.yaml").exists()
+
+
+def test_info_shows_what_a_folder_lacks(tmp_path):
+    from myosynth.app.info import info
+
+    for name in ("tables", "files"):
+        (tmp_path / name).mkdir()
+    csv_file(tmp_path / "tables" / "P1_pull", samples(1))
+    facts = info(tmp_path / "tables")
+    assert facts["kind"] == "files that do not say enough, or are damaged"
+    assert any("In what unit" in question for question in facts["to_answer"])
+    assert facts["recordings"][0]["problems"].startswith("it is text")
+    for task in ("pull", "push"):
+        edf_file(tmp_path / "files" / f"sub-2_task-{task}", samples(2))
+    damaged = tmp_path / "files" / "sub-2_task-push.edf"
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    facts = info(tmp_path / "files")
+    assert (facts["n_recordings"], facts["n_problems"], facts["fs"]) == (1, 1, [2000.0])
+    problems = {row["file"]: row["problems"] for row in facts["recordings"]}
+    assert problems["sub-2_task-pull.edf"] == ""
+    assert "truncated" in problems["sub-2_task-push.edf"]

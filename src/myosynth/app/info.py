@@ -8,7 +8,7 @@ from pydantic import Field
 
 from myosynth.app.config import checked
 from myosynth.app.provenance import read_provenance
-from myosynth.errors import FormatError, InputError
+from myosynth.errors import FormatError, InputError, MyosynthError
 
 if TYPE_CHECKING:
     from myosynth.recordings import SegmentSet
@@ -22,6 +22,9 @@ _REPORTS = {
     "compare.json": "comparison",
     "check.json": "check of recordings",
 }
+
+
+_COUNTED = ("recordings", "subjects", "problems")
 
 
 @checked
@@ -70,7 +73,12 @@ def _facts(path: Path, mapping: str | None) -> dict[str, Any]:
                 return _report(path / name, kind)
         if _is_set(path):
             return _segments(path)
-    return _recordings(path, mapping)
+    try:
+        return _recordings(path, mapping)
+    except MyosynthError:
+        if not path.is_dir() or mapping is not None:
+            raise
+        return _unread(path)
 
 
 def _is_set(path: Path) -> bool:
@@ -183,6 +191,34 @@ def _report(path: Path, kind: str) -> dict[str, Any]:
         return facts | {"verdicts": {name: threat.get("verdict") for name, threat in threats}}
     tasks = {row.get("task") for row in content.get("rows", [])} - {"all"}
     return facts | {"tasks": sorted(tasks), "n_rows": len(content.get("rows", []))}
+
+
+def _unread(path: Path) -> dict[str, Any]:
+    """What can be told of a folder whose files cannot all be read, and what they lack."""
+    from myosynth.formats import questions, survey
+
+    found = survey(path, check_duplicates=False)
+    rows = [
+        {
+            "file": row.file,
+            "kind": row.kind,
+            "subject": row.subject,
+            "task": row.task,
+            "seconds": round(row.seconds, 3) if row.seconds else "",
+            "fs": row.fs or "",
+            "units": ", ".join(sorted(set(row.units))),
+            "problems": "; ".join(row.problems),
+        }
+        for row in found.rows
+    ]
+    asked = [each.text for each in questions(found)] if not found.is_ready else []
+    return {
+        "kind": "files that do not say enough, or are damaged",
+        **{f"n_{key}" if key in _COUNTED else key: n for key, n in found.totals.items()},
+        "problems": list(found.problems),
+        "to_answer": asked,
+        "recordings": rows,
+    }
 
 
 def _recordings(path: Path, mapping: str | None) -> dict[str, Any]:

@@ -241,11 +241,16 @@ def is_set_file(path: Path) -> bool:
         return False
     kind = kind_of(path)
     if kind not in _HELD:
-        return kind not in ("delsys", "timed")
+        return kind == "text" and _csv_header(path)[:1] == ["segment"]
     try:
         return "signals" in _HELD[kind](path)
     except FormatError:
         return True  # its reader says what is wrong
+
+
+def _csv_header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return [name.strip() for name in next(csv.reader([file.readline()]), [])]
 
 
 _HELD: dict[str, Callable[[Path], Iterable[str]]] = {

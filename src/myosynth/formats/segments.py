@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError, InputError
+from myosynth.formats.kinds import kind_of
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.readers import iterate_recordings
 from myosynth.formats.segment_files import SET_READERS, is_set_file
@@ -67,7 +68,9 @@ def read_segments(
 def _set_file(path: Path) -> Path | None:
     """The one file that holds a whole set, where `path` is one or is a folder of one."""
     if path.is_file():
-        return path if is_set_file(path) else None
+        # a table that is named is meant as a set: its reader says what it lacks
+        is_table = path.suffix.lower() == ".csv" and kind_of(path) == "text"
+        return path if is_set_file(path) or is_table else None
     sets = sorted(each for each in path.glob("*") if is_set_file(each))
     if len(sets) > 1:
         raise FormatError(
