@@ -221,3 +221,32 @@ def test_the_worker_is_replaced_and_goes_on(whole, tmp_path):
     assert 0.5 < spent()[0] - seconds < 3
     (recording,) = read_recordings(sound, mapping=plan)
     assert recording.n_times == 1200
+
+
+def test_hostile_text_takes_no_time(tmp_path):
+    """What makes careless patterns and endless lines costly."""
+    labels = "Label: x" * 100_000
+    cells = ",".join(["a" * 50_000 + ", " * 5000, "uV"])
+    texts = {
+        "labels.csv": f"{labels}\nX[s],a [V]\n0,1\n0.001,2\n",
+        "names.csv": f'time,"{cells}","ES, uV"\n0,1,1\n0.001,2,2\n',
+        "endless.csv": "X[s],a [V]" + "," * (3 << 20),
+        "endless.txt": "7" * (3 << 20),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        refused_or_read(lambda path=tmp_path / name: read_all(path, None))
+    plan = FileMapping(columns=[{"column": 1, "unit": "V"}], delimiter="comma", fs=1000)
+    with pytest.raises(FormatError, match="a line of a million characters"):
+        read_all(tmp_path / "endless.txt", plan)
+
+
+def test_hostile_annotations_take_no_time(tmp_path):
+    import edfio
+
+    signal = edfio.EdfSignal(np.linspace(-1, 1, 1000), 1000, physical_dimension="mV")
+    notes = [edfio.EdfAnnotation(0.1, 0.2, "x" * 100_000)]
+    edfio.Edf([signal], annotations=notes).write(tmp_path / "x.edf")
+    content = (tmp_path / "x.edf").read_bytes()
+    (tmp_path / "x.edf").write_bytes(content.replace(b"x" * 3, b"+1\x14"))
+    refused_or_read(lambda: read_all(tmp_path / "x.edf", None))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from myosynth.errors import ConfigError, FormatError
+from myosynth.formats.exports import bounded_lines
 from myosynth.formats.lazy import stacked
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
@@ -84,7 +85,7 @@ def _read_numbers(path: Path, plan: FileMapping, kind: str) -> tuple[FloatArray,
 def _lines(path: Path, plan: FileMapping, skip: int = 0) -> Iterator[tuple[int, str]]:
     try:
         with path.open(encoding=plan.encoding, newline=None) as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(bounded_lines(file, path), start=1):
                 if number > skip:
                     yield number, line.replace(",", ".") if plan.decimal == "," else line
     except FileNotFoundError as error:

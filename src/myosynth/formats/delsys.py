@@ -41,6 +41,7 @@ _HERTZ = re.compile(r"(\d+(?:[.,]\d+)?)\s*Hz")
 _TIMES = ("X[s]", "X [s]")
 _LINES_BELOW = 6  # rates, sample periods, …
 _DISAGREE = 1e-3
+_LONGEST_NAME = 300
 _LONGEST_DIFFERENCE = 0.01
 
 
@@ -120,7 +121,7 @@ def _emgworks(path: Path) -> tuple[Table, list[_Column]]:
         if cell.startswith(_TIMES):
             times = i
         elif cell:
-            match = _EMGWORKS.match(cell)
+            match = _EMGWORKS.match(cell[-_LONGEST_NAME:])
             name = match["name"] if match else cell
             rate, unit = stated.get(name, (None, ""))
             columns.append(_Column(name, match["unit"] if match else unit, rate, times, i))
@@ -141,7 +142,7 @@ def _discover(path: Path) -> tuple[Table, list[_Column]]:
     columns: list[_Column] = []
     times = 0
     for i, cell in enumerate(header):
-        match = _DISCOVER.match(cell)
+        match = _DISCOVER.match(cell[-_LONGEST_NAME:])
         if match and match["name"].endswith("Time Series"):
             times = i
         elif match:

@@ -31,7 +31,7 @@ SIGNAL_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 
 _UNIT_OF = {volts_per_unit(unit, ""): unit for unit in ("V", "mV", "uV", "nV")}
 _NOTE = re.compile(r"\bfs=(\S+) n_times=(\d+)")
-_TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14(.*?)\x14\x00", re.DOTALL)
+_TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14(.*)\x14", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -362,7 +362,9 @@ def _read_annotations(header: _Header) -> Iterator[Annotation]:
             continue
         end = signal.offset + signal.n_times * header.width
         for record in header.records():
-            for onset, duration, texts in _TAL.findall(record[signal.offset : end].tobytes()):
+            lists = record[signal.offset : end].tobytes().split(b"\x00")
+            for match in filter(None, map(_TAL.fullmatch, lists)):
+                onset, duration, texts = match.groups()
                 if origin is None:
                     origin = float(onset)
                 for text in texts.split(b"\x14"):

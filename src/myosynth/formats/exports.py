@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from myosynth.errors import FormatError
 from myosynth.formats.spool import Spool
 
-__all__ = ["Table", "filled_right", "rate_from_times", "text_encoding"]
+__all__ = ["Table", "bounded_lines", "filled_right", "rate_from_times", "text_encoding"]
 
 _MOST_HEADER_LINES = 2000  # one per channel in some exports
 _LINES_AT_ONCE = 20_000
+_LONGEST_LINE = 1 << 20
+_LONGEST_SAID = 2000  # characters of a line above the header that are looked at
 _TIMES_AT_ONCE = 1 << 20
 _ODD_STEP = 0.75  # of a sample: times further off their place are no regular sampling
 
@@ -58,12 +61,12 @@ class Table:
         encoding = text_encoding(path)
         above: list[str] = []
         with path.open(encoding=encoding, newline="") as file:
-            for line in itertools.islice(file, _MOST_HEADER_LINES):
+            for line in itertools.islice(bounded_lines(file, path), _MOST_HEADER_LINES):
                 if is_header(line):
                     delimiter = max(";\t,", key=lambda sign: len(_cells(line, sign)))
                     table = cls(path, encoding, delimiter, len(above) + 1)
                     return table, above, table.cells(line)
-                above.append(line.rstrip("\r\n"))
+                above.append(line[:_LONGEST_SAID].rstrip("\r\n"))
         raise FormatError(f"{path} has no line of column names that is known")
 
     def cells(self, line: str) -> list[str]:
@@ -101,7 +104,8 @@ class Table:
             for _ in range(self.n_header):
                 next(file, None)
             try:
-                while lines := list(itertools.islice(file, _LINES_AT_ONCE)):
+                source = bounded_lines(file, self.path)
+                while lines := list(itertools.islice(source, _LINES_AT_ONCE)):
                     yield line, lines
                     line += len(lines)
             except UnicodeDecodeError as error:
@@ -163,6 +167,20 @@ class Table:
                 "a number"
             )
         return numbers
+
+
+def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a text file; one without an end is refused before it fills memory.
+
+    Raises
+    ------
+    FormatError
+        If a line is longer than any table's.
+    """
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise FormatError(f"{path} has a line of a million characters, so it is no table")
+        yield line
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

@@ -185,7 +185,8 @@ def _limit_memory(bounded: bool) -> None:
     limit = _MOST_BYTES if bounded else most
     if most != resource.RLIM_INFINITY:
         limit = min(limit, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+    with contextlib.suppress(ValueError, OSError):  # not every system lets it be set
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def _work() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from myosynth.errors import FormatError
-from myosynth.formats.exports import text_encoding
+from myosynth.formats.exports import bounded_lines, text_encoding
 
 __all__ = ["holds_numbers", "is_samples", "locale_of", "number_or_none", "text_lines"]
 
@@ -16,7 +16,7 @@ def text_lines(path: Path) -> tuple[str, list[str]]:
     """The encoding and the first lines of a text file."""
     encoding = text_encoding(path)
     with path.open(encoding=encoding, newline="") as file:
-        return encoding, list(itertools.islice(file, _LINES))
+        return encoding, list(itertools.islice(bounded_lines(file, path), _LINES))
 
 
 def holds_numbers(path: Path) -> bool:

@@ -29,6 +29,7 @@ _NAMED = re.compile(r"(?P<name>.+?)\s*(?:,\s*(?P<a>[^,()\[\]]+)|\((?P<b>[^()]*)\
 _NORAXON = ("noraxon", "ultium", "myoresearch", "telemyo", "mr3", "mr4")
 _STATED = re.compile(r"(?:frequency|rate)\D*(\d+(?:[.,]\d+)?)\s*hz", re.IGNORECASE)
 _DISAGREE = 1e-3
+_LONGEST_NAME = 300
 _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 1e-3}
 
 
@@ -46,7 +47,7 @@ def _loosely(line: str) -> list[str]:
 
 
 def _name_and_unit(cell: str) -> tuple[str, str]:
-    match = _NAMED.match(cell)
+    match = _NAMED.match(cell) if len(cell) < _LONGEST_NAME else None
     if match is None:
         return cell, ""
     return match["name"], next(match[key].strip() for key in "abc" if match[key] is not None)
