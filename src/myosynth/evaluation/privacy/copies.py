@@ -24,12 +24,16 @@ from myosynth.evaluation.privacy.statistics import (
 __all__ = ["COMBINED", "CopySearch", "search_copies"]
 
 Array = NDArray[np.float64]
+Text = NDArray[np.str_]
 Progress = Callable[[float, str], None]
 
 COMBINED = "fingerprints"
 FALSE_ALARM = 1e-3
 """Probability, per attack and audit, that any segment of a set without copies is called one."""
+CLEAR_FACTOR = 2.0
+"""How many times more alike (in z) a copy must be than the nearest segment that it cannot copy."""
 _MANY_HOLDOUT_HITS = 3
+_MIN_FOR_LAW = 15
 
 _MEANING = {
     "stft": "looks for copied time-frequency patterns, even with new phases",
@@ -58,11 +62,10 @@ class CopySearch:
         Whether there are more of them than chance allows.
     membership_p : float
         Of the true-positive rate of all together.
-    nearest : list of (attack, score, synthetic, train)
-        For each synthetic segment its nearest train segment, most alike first; scores are in units
-        of the attack's chance law.
-    thresholds : dict of str to float
-        Above which z a pair is called a copy.
+    nearest : list of (attack, synthetic, train)
+        For each synthetic segment its nearest train segment; copies first, then most alike first.
+    thresholds : dict of str to dict of str to float
+        By attack and task: above which z a pair is called a copy.
     matchers : dict of str to Matcher
         To look at pairs again.
     """
@@ -73,8 +76,8 @@ class CopySearch:
     holdout_copies: NDArray[np.bool_]
     leak: bool
     membership_p: float
-    nearest: list[tuple[str, float, int, int]]
-    thresholds: dict[str, float]
+    nearest: list[tuple[str, int, int]]
+    thresholds: dict[str, dict[str, float]]
     matchers: dict[str, Matcher]
 
 
@@ -87,18 +90,25 @@ class _One:
     holdout: Best
     candidate_law: Gumbel
     synthetic_law: Gumbel
-    threshold: float
+    limits: dict[str, float]
+    tasks: Text
     planted: dict[tuple[str, float], "_Planted"] = field(default_factory=dict)
 
     @property
     def copies(self) -> NDArray[np.bool_]:
-        hits: NDArray[np.bool_] = self.train.by_synthetic > self.threshold
-        return hits & (self.train.by_synthetic >= self.holdout.by_synthetic)
+        return self.are_copies(self.train.by_synthetic, self.holdout.by_synthetic, self.tasks)
 
     @property
     def holdout_copies(self) -> NDArray[np.bool_]:
-        hits: NDArray[np.bool_] = self.holdout.by_synthetic > self.threshold
-        return hits & (self.holdout.by_synthetic > self.train.by_synthetic)
+        return self.are_copies(self.holdout.by_synthetic, self.train.by_synthetic, self.tasks)
+
+    def are_copies(self, own: Array, other: Array, tasks: Text) -> NDArray[np.bool_]:
+        """Above the limit of the task, and far above the best match on the `other` side: a person
+        whose bursts repeat exactly is like their own recordings on either."""
+        return (own > self.limits_of(tasks)) & (own > CLEAR_FACTOR * other)
+
+    def limits_of(self, tasks: Text) -> Array:
+        return np.array([self.limits.get(str(task), self.limits[""]) for task in tasks])
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ def search_copies(
     synthetic: Source,
     fs: float,
     groups: Groups,
+    tasks: tuple[Text, Text],
     *,
     seed: int,
     n_jobs: int,
@@ -131,6 +142,8 @@ def search_copies(
         Sampling rate, Hz.
     groups : Groups
         Subject and task of members and non-members.
+    tasks : two arrays of str
+        Of the train and of the synthetic segments.
     seed : int
         For the planted segments, disguises and permutations.
     n_jobs : int
@@ -151,10 +164,11 @@ def search_copies(
             on_progress((k + share) / len(FINGERPRINTS), f"{name} fingerprints")
 
         rng = np.random.default_rng([seed, 3, k])
-        one = _attack(name, train, holdout, synthetic, fs, rng, n_jobs, report)
+        one = _attack(name, train, holdout, synthetic, fs, rng, n_jobs, tasks[1], report)
         report(0.8)
         if name not in HINTS:
-            one.planted = _plant(one, victims, holdout, disguised, planting)
+            planted_tasks = tasks[0][planting.rows]
+            one.planted = _plant(one, victims, holdout, disguised, planting, planted_tasks)
         found[name] = one
     return _gather(found, groups, np.random.default_rng([seed, 4]))
 
@@ -167,6 +181,7 @@ def _attack(
     fs: float,
     rng: np.random.Generator,
     n_jobs: int,
+    tasks: Text,
     report: Callable[[float], None],
 ) -> _One:
     matcher = Matcher(name, fs, holdout, synthetic, rng, n_jobs)
@@ -179,8 +194,25 @@ def _attack(
         of_holdout,
         Gumbel.fit(of_holdout.standardised(of_holdout.by_candidate)),
         law,
-        law.threshold(synthetic.n * max(1.0, train.n / holdout.n), FALSE_ALARM),
+        _limits(law, of_holdout.by_synthetic, tasks, train.n / holdout.n),
+        tasks,
     )
+
+
+def _limits(law: Gumbel, of_holdout: Array, tasks: Text, ratio: float) -> dict[str, float]:
+    """By task: what chance exceeds once in many audits. Tasks differ in how alike their segments
+    are; one with its own wider law has its own higher limit. ``""`` stands for the others."""
+    n = len(tasks) * max(1.0, ratio)
+    limits = {"": law.threshold(n, FALSE_ALARM)}
+    for task in np.unique(tasks):
+        own = of_holdout[tasks == task]
+        if len(own) < _MIN_FOR_LAW:
+            continue
+        of_task = Gumbel.fit(own)
+        # where most of a task copies the holdout, its own law is that of the copies
+        if of_task.location < law.location + 10 * law.scale:
+            limits[str(task)] = max(limits[""], of_task.threshold(n, FALSE_ALARM))
+    return limits
 
 
 def _law_of_chance(of_train: Array, of_holdout: Array, ratio: float) -> Gumbel:
@@ -199,6 +231,7 @@ def _plant(
     holdout: Source,
     disguised: dict[str, NDArray[Any]],
     planting: Planting,
+    tasks: Text,
 ) -> dict[tuple[str, float], _Planted]:
     """Scores and copies found for each disguise and share; a share holds those before it."""
     step_of = np.searchsorted(list(planting.counts.values()), np.arange(len(victims)), "right")
@@ -206,13 +239,14 @@ def _plant(
     part = np.concatenate([k * n_steps + step_of for k in range(len(disguised))])
     copies = Source.held(np.concatenate(list(disguised.values())))
     own, by_copy = one.matcher.match_parts(Source.held(victims), copies, part)
-    others, _ = one.matcher.match_parts(holdout, copies, part)
+    others, by_other = one.matcher.match_parts(holdout, copies, part)
+    found = one.are_copies(by_copy, by_other, np.tile(tasks, len(disguised)))
     results = {}
     usual = replace(one.train, usual=one.train.usual[:, planting.rows])
     for k, name in enumerate(disguised):
         members = one.train.by_candidate[planting.rows]
         non_members = one.holdout.by_candidate
-        hits = by_copy[k * len(victims) : (k + 1) * len(victims)] > one.threshold
+        hits = found[k * len(victims) : (k + 1) * len(victims)]
         for step, (share, count) in enumerate(planting.counts.items()):
             members = np.maximum(members, own[k * n_steps + step])
             non_members = np.maximum(non_members, others[k * n_steps + step])
@@ -227,7 +261,9 @@ def _plant(
 def _gather(found: dict[str, _One], groups: Groups, rng: np.random.Generator) -> CopySearch:
     hints = {name: found.pop(name) for name in HINTS}
     # a holdout segment that the set copies is no non-member
-    apart = ~np.any([one.holdout.by_candidate > one.threshold for one in found.values()], axis=0)
+    apart = ~np.any(
+        [one.holdout.by_candidate > max(one.limits.values()) for one in found.values()], axis=0
+    )
     if not apart.any():
         apart[:] = True
     groups = Groups(groups.members, groups.non_members[apart])
@@ -255,7 +291,7 @@ def _gather(found: dict[str, _One], groups: Groups, rng: np.random.Generator) ->
         leak=_is_leak(int(copies[COMBINED].sum()), int(held.sum()), ratio),
         membership_p=1.0 if p is None else p,
         nearest=_nearest(found),
-        thresholds={name: one.threshold for name, one in found.items()},
+        thresholds={name: one.limits for name, one in found.items()},
         matchers={name: one.matcher for name, one in found.items()},
     )
 
@@ -349,18 +385,18 @@ def _canaries(
     return results
 
 
-def _nearest(found: dict[str, _One]) -> list[tuple[str, float, int, int]]:
+def _nearest(found: dict[str, _One]) -> list[tuple[str, int, int]]:
     names = list(found)
     scores = np.stack([
-        (one.train.by_synthetic - one.threshold) / one.synthetic_law.scale
+        (one.train.by_synthetic - one.limits_of(one.tasks)) / one.synthetic_law.scale
         for one in found.values()
     ])  # fmt: skip
+    scores += np.where([one.copies for one in found.values()], 1e6, 0)  # copies come first
     best = scores.argmax(axis=0)
     order = np.argsort(-scores.max(axis=0), kind="stable")
     return [
         (
             names[best[j]],
-            float(scores[best[j], j]),
             int(j),
             int(found[names[best[j]]].train.candidate_of[j]),
         )

@@ -256,6 +256,7 @@ def _search(
         Source.of(synthetic, rows.synthetic),
         real.fs,
         groups,
+        (real.task[rows.train], synthetic.task[rows.synthetic]),
         seed=seed,
         n_jobs=n_jobs,
         on_progress=report,
@@ -360,10 +361,10 @@ def _appendix(
     ]
     if search is not None:
         n = max(_N_APPENDIX, int(search.copies.sum()))
-        for name, score, j, i in search.nearest[:n]:
+        for name, j, i in search.nearest[:n]:
             made, row = rows.synthetic[j], rows.train[i]
             alike = search.matchers[name].similarity(real.read([row]), synthetic.read([made]))[0]
-            pairs.append((int(made), int(row), name, float(alike), score > 0))
+            pairs.append((int(made), int(row), name, float(alike), bool(search.copies[j])))
     return [
         {
             "synthetic": made,

@@ -23,7 +23,6 @@ LARGEST_MISSED_AUC = 0.6
 FEW_HOLDOUT = 100
 """Fewer holdout segments cannot show a false-positive rate of 1 %."""
 _P = 0.01
-_P_PEOPLE = 0.05
 
 
 def data_threat(
@@ -223,7 +222,7 @@ def _words(verdict: str) -> str:
 def _people_verdict(attacks: list[Attack]) -> str:
     if not attacks:
         return "not_tested"
-    if any((attack.p or 1) <= _P_PEOPLE for attack in attacks):
+    if any((attack.p or 1) <= _P for attack in attacks):
         return "leak_found"
     # five against five people can reach p = 0.004
     enough = all(min(attack.n_members, attack.n_non_members) >= 5 for attack in attacks)
@@ -233,7 +232,7 @@ def _people_verdict(attacks: list[Attack]) -> str:
 def _inference_verdict(attack: Attack | None) -> str:
     if attack is None or attack.low is None or attack.high is None:
         return "not_tested"
-    if attack.low > 0 and (attack.p or 1) <= _P_PEOPLE:
+    if attack.low > 0 and (attack.p or 1) <= _P:
         return "leak_found"
     return "none_found" if attack.high - attack.low <= 0.1 else "no_power"
 
