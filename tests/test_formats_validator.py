@@ -65,12 +65,32 @@ def rich(_, root):
     )  # fmt: skip
 
 
+def simulate_command(_, root):
+    from myosynth.app.sources import simulate
+
+    simulate(root, subjects=2, seconds=4.0, truth=True)
+
+
+def import_command(_, root):
+    from myosynth.app.sources import import_recordings
+
+    lab = root.parent / "lab"
+    lab.mkdir()
+    rng = np.random.default_rng(2)
+    for name in ("P1_pull", "P2_pull"):
+        rows = "\n".join(f"{i / 1000:.3f},{v:.3f}" for i, v in enumerate(rng.normal(0, 300, 3000)))
+        (lab / f"{name}.csv").write_text(f"t,ES\n{rows}\n")
+    import_recordings(lab, root, answer={"unit": "uV", "task": "part2"})
+
+
 SETS = {
     "uci-lower-limb": lambda data, root: real("uci-lower-limb", data, root),
     "uci-physical-action": lambda data, root: real("uci-physical-action", data, root),
     "simulated": simulated,
     "synthetic": synthetic,
     "rich": rich,
+    "simulate": simulate_command,
+    "import": import_command,
 }
 
 
@@ -111,6 +131,12 @@ def test_the_validator_would_say_it(tmp_path, issues):
     said = {(severity, code) for severity, code, _ in issues(tmp_path / "set")}
     assert ("warning", "README_FILE_MISSING") in said
     assert any(severity == "error" for severity, _ in said)
+
+
+def test_one_author_is_enough_to_name(tmp_path, issues):
+    recording = Recording(np.ones((1, 500)) * 1e-3, 1000, ["x"], "1", task="pull")
+    write_bids([recording], tmp_path / "set", name="One", authors=["A. Author"])
+    assert issues(tmp_path / "set") == []
 
 
 def test_a_synthetic_set_would_pass_as_raw_too(tmp_path, issues):

@@ -107,7 +107,7 @@ def simulate(
             folder / "bids",
             name="Simulated surface EMG of manual material handling",
             licence="CC0",
-            authors=("The myosynth developers",),
+            authors=("The myosynth developers", "The person who ran the simulation"),
             check_duplicates=False,
         )
         _lift(folder / "bids", folder)
