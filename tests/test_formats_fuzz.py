@@ -22,7 +22,7 @@ from test_formats_readers import CONTRACT, samples
 GIB = 1 << 30
 
 
-def opensignals(stem, data, fs):
+def opensignals_hdf5(stem, data, fs):
     h5py = pytest.importorskip("h5py")
     path = stem.with_suffix(".h5")
     with h5py.File(path, "w") as file:
@@ -45,7 +45,7 @@ FILES = {
     **{kind: row[:2] for kind, row in CONTRACT.items() if kind not in ("text", "npy", "parquet")},
     "npy": (CONTRACT["npy"][0], {**CONTRACT["npy"][1], "fs": 1000}),
     "parquet": (CONTRACT["parquet"][0], {**CONTRACT["parquet"][1], "fs": 1000}),
-    "opensignals": (opensignals, None),
+    "opensignals_hdf5": (opensignals_hdf5, None),
     "matlab_plain": (matlab_plain, CONTRACT["matlab"][1]),
 }
 SETS = ["npz", "hdf5", "mat", "parquet", "csv"]
@@ -176,7 +176,7 @@ LIES = {
     "npz shape": ("npz", replaced(b"PK\x01\x02", b"PK\x01\x03")),
     "hdf5 shape": ("hdf5", replaced(u64(1200), u64(1 << 40))),
     "hdf5 chunk": ("hdf5", replaced(struct.pack("<I", 1000), struct.pack("<I", 1 << 31))),
-    "opensignals shape": ("opensignals", replaced(u64(1200), u64(1 << 40))),
+    "opensignals shape": ("opensignals_hdf5", replaced(u64(1200), u64(1 << 40))),
     "matlab shape": ("matlab_plain",
                      replaced(struct.pack("<ii", 1200, 2), struct.pack("<ii", 1 << 30, 2))),
     "wfdb length": ("wfdb", replaced(b" 1200\n", b" 999999999999\n")),

@@ -1,5 +1,6 @@
 """Every reader on files that independent libraries wrote: values, rates, names, lengths, units."""
 
+import json
 import struct
 import warnings
 
@@ -156,6 +157,18 @@ def delsys(stem, data, fs):
     return path
 
 
+def opensignals(stem, data, fs, device="biosignalsplux", resolution=(16, 16)):
+    """Counts of 16 bits behind a gain of 1000: volts are (ADC / 2^16 − 1/2) · 3 V / 1000."""
+    about = {"sensor": ["EMG", "EMG"], "column": ["nSeq", "DI", "EMG1", "EMG2"], "device": device,
+             "channels": [1, 2], "sampling rate": fs, "resolution": list(resolution)}  # fmt: skip
+    counts = np.rint((data / (3 / 1000) + 0.5) * 2**16).astype(int)
+    lines = ["# OpenSignals Text File Format", "# " + json.dumps({"00:07": about}), "# EndOfHeader"]
+    lines += [f"{i % 16}\t0\t{a}\t{b}\t" for i, (a, b) in enumerate(counts.T)]
+    path = stem.with_suffix(".txt")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def timed(stem, data, fs):
     rows = [f"{i / fs:.9f};{a * 1e6:.6f};{b * 1e6:.6f}" for i, (a, b) in enumerate(data.T)]
     path = stem.with_suffix(".csv")
@@ -187,6 +200,7 @@ CONTRACT = {
     "wfdb": (wfdb, None, 1e-6, 0),
     "xdf": (xdf, None, 1e-15, 0),
     "delsys": (delsys, None, 1e-8, 0),
+    "opensignals": (opensignals, None, 0.51 * 3 / 1000 / 2**16 / 3e-3, 0),
     "timed": (timed, None, 1e-8, 1e-9),
     "text": (text, {"columns": COLUMNS, "delimiter": "tab"}, 1e-15, None),
 }
@@ -223,7 +237,14 @@ def test_a_kind_is_told_by_content_or_suffix(tmp_path, kind):
 
     path = CONTRACT[kind][0](tmp_path / "x", samples(n_times=2000), 1000.0)
     assert kind_of(path) == kind
-    if kind not in ("c3d", "wfdb", "text", "delsys", "timed"):  # known by their first bytes
+    if kind not in (
+        "c3d",
+        "wfdb",
+        "text",
+        "delsys",
+        "timed",
+        "opensignals",
+    ):  # known by their first bytes
         path.rename(tmp_path / "y.dat")
         assert kind_of(tmp_path / "y.dat") == kind
 
@@ -429,4 +450,18 @@ def test_xdf_that_pyxdf_reads_past_is_refused(tmp_path):
     last = content.rindex(struct.pack("<IB", 1, 4))  # the last chunk of samples counts 3
     path.write_bytes(content[: last + 5] + struct.pack("<I", 3000) + content[last + 9 :])
     with pytest.raises(FormatError, match="is damaged"):
+        next(read_recordings(path))
+
+
+def test_opensignals_text_of_bitalino_and_of_an_unknown_device(tmp_path):
+    data = samples(volts=1e-4)
+    counts = np.rint((data / (3 / 1000) + 0.5) * 2**16)
+    path = opensignals(tmp_path / "x", data, 1000.0, "bitalino_rev", (4, 1, 16, 16))
+    (recording,) = read_recordings(path)
+    np.testing.assert_allclose(recording.load(), (counts / 2**16 - 0.5) * 3.3 / 1009, atol=1e-15)
+    path = opensignals(tmp_path / "x", data, 1000.0, "newplux")
+    with pytest.raises(FormatError, match="'EMG1': no unit is given"):
+        next(read_recordings(path))
+    path.write_text(path.read_text().replace("EndOfHeader", "End"))
+    with pytest.raises(FormatError, match="not a sound OpenSignals file"):
         next(read_recordings(path))

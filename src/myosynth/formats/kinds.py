@@ -5,6 +5,7 @@ from pathlib import Path
 from myosynth.errors import FormatError
 from myosynth.formats.delsys import is_delsys
 from myosynth.formats.mapping import FileMapping
+from myosynth.formats.opensignals_text import is_opensignals_text
 from myosynth.formats.timed import is_timed
 
 __all__ = ["SUFFIXES", "kind_of"]
@@ -72,4 +73,6 @@ def _text_kind(start: bytes) -> str:
     text = start.decode(encoding, "replace")
     if is_delsys(text):
         return "delsys"
+    if is_opensignals_text(text):
+        return "opensignals"
     return "timed" if is_timed(text) else "text"

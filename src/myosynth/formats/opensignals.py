@@ -17,7 +17,7 @@ import numpy as np
 
 from myosynth.errors import FormatError
 
-__all__ = ["OpenSignalsChannel", "is_opensignals", "opensignals_channels"]
+__all__ = ["OpenSignalsChannel", "is_opensignals", "opensignals_channels", "transfer"]
 
 _PLUX = ("bioplux", "bioplux_exp", "biosignalsplux", "rachimeter", "channeller", "swifter",
          "ddme_openbanplux")  # fmt: skip
@@ -70,16 +70,22 @@ def opensignals_channels(path: Path, file: Any) -> list[OpenSignalsChannel]:
             sensor = _text(file[array].attrs.get("sensor", ""))
             is_emg = "EMG" in sensor.upper()
             name = f"{kind} channel {port}" if several else f"channel {port}"
-            if is_emg and kind in _TRANSFER and 1 <= n <= 24:
-                vcc, gain = _TRANSFER[kind]
-                # (ADC / 2^n − 1/2) · VCC / G
-                channel = OpenSignalsChannel(
-                    name, array, "V", fs, True, -(2.0 ** (n - 1)), vcc / gain / 2.0**n
-                )
-            else:
-                channel = OpenSignalsChannel(name, array, "" if is_emg else sensor, fs, is_emg)
+            unit, offset, gain = transfer(kind, n) if is_emg else (sensor, 0.0, 1.0)
+            channel = OpenSignalsChannel(name, array, unit, fs, is_emg, offset, gain)
             found.append(channel)
     return found
+
+
+def transfer(device: str, n_bits: int) -> tuple[str, float, float]:
+    """Unit, offset and gain of a device's EMG sensor: (count + offset) · gain is in that unit.
+
+    The unit is empty, and counts stay counts, where the device is not known.
+    """
+    if device not in _TRANSFER or not 1 <= n_bits <= 24:
+        return "", 0.0, 1.0
+    vcc, gain = _TRANSFER[device]
+    # (ADC / 2^n − 1/2) · VCC / G
+    return "V", -(2.0 ** (n_bits - 1)), vcc / gain / 2.0**n_bits
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,7 @@ from myosynth.formats.mapping import FileMapping, load_mapping
 from myosynth.formats.matlab import read_matlab
 from myosynth.formats.names import natural_key
 from myosynth.formats.numpy_files import read_npy, read_npz
+from myosynth.formats.opensignals_text import read_opensignals_text
 from myosynth.formats.parquet import read_parquet
 from myosynth.formats.sources import Reader, as_recording
 from myosynth.formats.timed import read_timed
@@ -37,6 +38,7 @@ READERS: dict[str, Reader] = {
     "wfdb": read_wfdb,
     "xdf": read_xdf,
     "delsys": read_delsys,
+    "opensignals": read_opensignals_text,
     "timed": read_timed,
     "text": read_delimited,
 }
