@@ -9,6 +9,7 @@ from scipy.stats import kstest
 
 from myosynth.evaluation.privacy import matching
 from myosynth.evaluation.privacy.canaries import DISGUISES, plan_planting
+from myosynth.evaluation.privacy.copies import _is_leak, _limits
 from myosynth.evaluation.privacy.fingerprints import (
     FINGERPRINTS,
     HINTS,
@@ -220,3 +221,26 @@ def test_planting_takes_each_train_segment_once_and_grows_by_share(rng):
     assert plan.counts == {0.01: 4, 0.05: 20, 0.1: 40}
     assert len(set(plan.rows.tolist())) == 40
     assert plan_planting(10, 400, rng).counts == {0.01: 4, 0.05: 10, 0.1: 10}
+
+
+# ---- what counts as a copy ----
+
+
+def test_a_task_of_repeating_bursts_has_its_own_higher_limit(rng):
+    law = Gumbel(4.0, 0.8)
+    tasks = np.repeat(["plain", "bursts", "rare", "copied"], [60, 60, 5, 60])
+    maxima = rng.gumbel(4.0, 0.8, len(tasks))
+    maxima[tasks == "bursts"] = rng.gumbel(6.0, 1.8, 60)
+    maxima[tasks == "copied"] = 90
+    limits = _limits(law, maxima, tasks, ratio=1.0)
+    assert limits["bursts"] > 1.5 * limits[""]
+    assert limits["plain"] < 1.3 * limits[""]
+    assert set(limits) == {"", "plain", "bursts"}
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_holdout", "leak"),
+    [(0, 0, False), (1, 0, True), (2, 1, False), (12, 1, True), (5, 5, True), (0, 3, True)],
+)
+def test_matches_with_the_holdout_weigh_against_those_with_train(n_train, n_holdout, leak):
+    assert _is_leak(n_train, n_holdout, 1.0) is leak
