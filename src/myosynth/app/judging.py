@@ -168,7 +168,7 @@ def _names(reports: Sequence[Path]) -> list[str]:
         names = ["/".join(each[-depth:]) for each in parts]
         if len(set(names)) == len(names):
             return names
-    return [str(each) for each in reports]
+    return [folder.name for folder in folders]  # the same folder twice
 
 
 @checked
