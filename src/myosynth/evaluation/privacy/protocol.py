@@ -339,7 +339,10 @@ def _counts(
         },
         "synthetic_searched": len(rows.synthetic),
         "identical": len(rows.identical),
-        "copy_thresholds_z": {} if search is None else search.thresholds,
+        "copy_limits_z": {
+            name: {task or "other tasks": round(limit, 2) for task, limit in limits.items()}
+            for name, limits in (search.thresholds if search else {}).items()
+        },
         "fs": real.fs,
         "channel_names": list(real.channel_names),
         "seconds": real.duration_s,
