@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -362,3 +364,12 @@ def test_threads_do_not_change_what_is_drawn(synthesizer) -> None:
     made, _ = synthesizer
     one, two = (made.sample("lift", 20, n_steps=3, threads=n).read() for n in (1, 2))
     assert np.array_equal(one, two)
+
+
+def test_the_first_draw_of_a_process_may_use_two_threads(synthesizer) -> None:
+    _, out = synthesizer
+    code = (
+        "import sys; from myosynth import Synthesizer; "
+        "Synthesizer.from_pretrained(sys.argv[1]).sample('lift', 32, n_steps=2, threads=2)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(out)], check=True)

@@ -1,6 +1,7 @@
 """Drawing algorithms: each is a function from noise and a denoiser to a sample."""
 
 import math
+import threading
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,7 @@ from myosynth.errors import InputError
 __all__ = ["SAMPLERS", "draw", "noise_levels"]
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.02, 40.0, 7.0
+_IMPORTING = threading.Lock()  # its modules load on first use, which two threads cannot do at once
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -37,11 +39,11 @@ def heun(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
 
 def _diffusers(scheduler_name: str) -> Callable[[Denoise, Tensor, int], Tensor]:
     def run(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
-        import diffusers  # 3 s to import, so only where it is used
+        with _IMPORTING:
+            import diffusers  # 3 s to import, so only where it is used
 
-        scheduler = getattr(diffusers, scheduler_name)(
-            sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, sigma_data=1.0, rho=RHO
-        )
+            kind = getattr(diffusers, scheduler_name)
+        scheduler = kind(sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, sigma_data=1.0, rho=RHO)
         scheduler.set_timesteps(n_steps)
         x = noise * scheduler.init_noise_sigma
         for t, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1].tolist(), strict=True):
