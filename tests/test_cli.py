@@ -362,8 +362,12 @@ def test_a_stopped_training_goes_on(work: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_in_small(tmp_path: Path) -> None:
-    small = "train: {steps: 4, settings: {width: 32, envelope_width: 32}}\nsimulate: {fs: 800}\n"
-    (tmp_path / "small.yaml").write_text(small + "evaluate: {n_bootstrap: 20, max_segments: 16}\n")
+    (tmp_path / "small.yaml").write_text(
+        "simulate: {fs: 800}\n"
+        "train: {steps: 4, settings: {width: 32, envelope_width: 32, batch_size: 8, threads: 1}}\n"
+        "generate: {steps: 4, threads: 1}\n"
+        "evaluate: {n_bootstrap: 20, max_segments: 16}\n"
+    )
     options = ("--subjects", 6, "--seconds", 60, "-n", 20, "--config", tmp_path / "small.yaml")
     result = run("demo", tmp_path / "demo", *options)
     assert result.exit_code == 0, result.output
