@@ -17,6 +17,7 @@ TASKS = ("pull", "stoop")
 SETTINGS = TrainingSettings(
     stages="one", width=64, envelope_width=32, batch_size=20, threads=1, precision="float32",
     temporal_weight=0.0, task_dropout=0.0, learning_rate=3e-3, weight_decay=0.0, ema_length=0.05,
+    tolerance=1e6,  # or the holdout would stop it before it knows them by heart
 )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def audited(steps: int, out: Path) -> Audit:
 
 
 def test_a_model_that_knows_twenty_segments_by_heart_is_caught_both_ways(tmp_path):
-    result = audited(1200, tmp_path / "model")
+    result = audited(2000, tmp_path / "model")
     data, model = result.threats["data"], result.threats["model"]
     assert data.verdict == "leak_found"
     assert data.copies_found >= 8
