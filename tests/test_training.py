@@ -1,5 +1,6 @@
 """Training, its files, and drawing from a model: small models on short modulated noise."""
 
+import json
 import os
 import signal
 import subprocess
@@ -239,6 +240,10 @@ def test_damaged_model_folders_say_which_file(synthesizer, tmp_path: Path) -> No
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
         with pytest.raises(CheckpointError, match=name):
             Synthesizer.from_pretrained(tmp_path / name)
+        if name == "config.json":
+            file.write_text(json.dumps({**made.config, "settings": {"colour": "red"}}))
+            with pytest.raises(CheckpointError, match="colour"):
+                Synthesizer.from_pretrained(tmp_path / name)
         file.unlink()
         with pytest.raises(CheckpointError, match=f"lacks {name}"):
             Synthesizer.from_pretrained(tmp_path / name)

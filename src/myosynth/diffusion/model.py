@@ -16,7 +16,7 @@ from myosynth.diffusion.denoiser import Denoiser
 from myosynth.diffusion.memorisation import memorisation_warning
 from myosynth.diffusion.networks import ResidualUNet, TemporalUNet
 from myosynth.diffusion.settings import TrainingSettings
-from myosynth.errors import CheckpointError, FormatError
+from myosynth.errors import CheckpointError, ConfigError, FormatError
 from myosynth.storage import atomic_directory, read_json, write_json
 
 __all__ = ["Description", "Model", "load_model", "save_model"]
@@ -223,7 +223,7 @@ def load_model(path: str | Path) -> Model:
         raise CheckpointError(f"{path / _CONFIG} has the schema {said!r}, not {SCHEMA!r}")
     try:
         model = Model.from_config(config)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise CheckpointError(
             f"{path / _CONFIG} is damaged ({type(error).__name__}: {error}); restore it or train "
             "again"

@@ -140,7 +140,7 @@ class TrainingSettings:
             ("p_mean", -10.0, 10.0),
             ("envelope_p_mean", -10.0, 10.0),
             ("p_std", 0.01, 10.0),
-            ("tolerance", 0.0, 1.0),
+            ("tolerance", 0.0, 1e6),
             ("ema_length", 0.001, 0.5),
             ("batch_size", 1, 65536),
             ("envelope_batch_size", 1, 65536),
