@@ -344,6 +344,7 @@ def test_a_stopped_training_goes_on(work: Path, tmp_path: Path) -> None:
     assert "train" in process.stderr.readline()  # the first tenth is done
     process.send_signal(signal.SIGINT)
     said = process.stderr.read()
+    process.stderr.close()
     assert process.wait(60) == 130, said
     assert "Traceback" not in said
     assert "--resume" in said.splitlines()[-1]
