@@ -66,6 +66,8 @@ def read_opensignals_text(path: Path, plan: FileMapping | None = None) -> Signal
 
     def pick(rows: Sequence[int]) -> FloatArray:
         held = table.columns([first + row for row in rows])
+        if len({len(held[first + row]) for row in rows}) > 1:
+            raise FormatError(f"{path} has columns of different lengths; export it again")
         return np.stack([(held[first + row] + scales[row][1]) * scales[row][2] for row in rows])
 
     return Signals(
