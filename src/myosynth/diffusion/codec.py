@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from myosynth.diffusion.phases import griffin_lim
 from myosynth.errors import InputError
 
 __all__ = ["SpectrogramCodec"]
@@ -23,6 +24,7 @@ class SpectrogramCodec(nn.Module):
     Each bin is divided by its training RMS (whitening). The *envelope map* is the log power in
     `n_bands` triangular bands, averaged over a triangle of 2 · `envelope_stride` frames; the
     *carrier* is the whitened planes divided by that envelope (interpolated), again whitened by bin.
+    Each of these can be left out, and magnitudes taken for complex planes, to see what it gives.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ class SpectrogramCodec(nn.Module):
         STFT frames per frame of the envelope map.
     patch : (int, int)
         Bins and frames are rounded up to multiples of these.
+    representation, gain_shape, whitening, compression
+        As in `TrainingSettings`.
 
     Raises
     ------
@@ -49,6 +53,8 @@ class SpectrogramCodec(nn.Module):
 
     bin_rms: Tensor
     carrier_rms: Tensor
+    carrier_mean: Tensor
+    level: Tensor
     envelope_mean: Tensor
     envelope_std: Tensor
     window: Tensor
@@ -67,6 +73,10 @@ class SpectrogramCodec(nn.Module):
         n_bands: int = 8,
         envelope_stride: int = 2,
         patch: tuple[int, int] = (2, 4),
+        representation: str = "complex",
+        gain_shape: bool = True,
+        whitening: bool = True,
+        compression: float = 1.0,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -78,7 +88,13 @@ class SpectrogramCodec(nn.Module):
             "n_bands": n_bands,
             "envelope_stride": envelope_stride,
             "patch": list(patch),
+            "representation": representation,
+            "gain_shape": gain_shape,
+            "whitening": whitening,
+            "compression": compression,
         }
+        self.magnitude, self.gain_shape = representation == "magnitude", gain_shape
+        self.whitening, self.compression = whitening, compression
         self.fs, self.n_channels, self.n_times = float(fs), n_channels, n_times
         self.stride, self.patch_frames = envelope_stride, patch[1]
         # a multiple of 8, so that at any rate a hop can be cut into equal patches
@@ -103,6 +119,10 @@ class SpectrogramCodec(nn.Module):
         bands = max(1, self.n_bands)
         self.register_buffer("bin_rms", torch.ones(n_channels, self.n_bins, 1))
         self.register_buffer("carrier_rms", torch.ones(n_channels, self.n_bins, 1))
+        self.register_buffer(
+            "carrier_mean", torch.zeros(n_channels, self.n_bins, 1), persistent=self.magnitude
+        )
+        self.register_buffer("level", torch.ones(n_channels, 1), persistent=not gain_shape)
         self.register_buffer("envelope_mean", torch.zeros(n_channels, bands, 1))
         self.register_buffer("envelope_std", torch.ones(n_channels, bands, 1))
 
@@ -175,6 +195,19 @@ class SpectrogramCodec(nn.Module):
         rms = shape.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
         return shape / rms * effort.exp()[..., None]
 
+    def to_shape(self, signals: Tensor) -> tuple[Tensor, Tensor]:
+        """`split_gain`; without gain–shape, signals over the level of training, and the effort."""
+        shape, effort = self.split_gain(signals)
+        return (shape if self.gain_shape else signals / self.level), effort
+
+    def from_shape(self, shape: Tensor, effort: Tensor) -> Tensor:
+        """The inverse of `to_shape`; without gain–shape the effort is in the shape already."""
+        return self.join_gain(shape, effort) if self.gain_shape else shape * self.level
+
+    def fit_level(self, efforts: Tensor) -> None:
+        """RMS by channel over training segments of the given efforts (n, C)."""
+        self.level.copy_((2 * efforts).exp().mean(0).sqrt()[:, None])
+
     # -- shape ↔ envelope map and carrier
 
     def whiten(self, shape: Tensor) -> Tensor:
@@ -207,24 +240,60 @@ class SpectrogramCodec(nn.Module):
     def encode(self, shape: Tensor) -> tuple[Tensor, Tensor]:
         """Unit-RMS signals (B, C, T) → standardised envelope map (B, C, K, N / stride) and planes.
 
-        Planes are (B, 2C, F, N): the real planes of all channels, then the imaginary ones.
-        With one stage (`n_bands` = 0) the map is empty: (B, C, 0, N / stride).
+        Planes are (B, 2C, F, N): the real planes of all channels, then the imaginary ones; or
+        magnitudes (B, C, F, N). With one stage (`n_bands` = 0) the map is empty:
+        (B, C, 0, N / stride).
         """
         whitened = self.whiten(shape)
         if self.n_bands == 0:
-            return whitened.real[:, :, :0, :: self.stride], _to_planes(whitened)
+            return whitened.real[:, :, :0, :: self.stride], self._standardised(whitened)
         log_envelope = self.log_envelope(whitened)
-        carrier = whitened / self.envelope_scale(log_envelope) / self.carrier_rms
+        carrier = whitened / self.envelope_scale(log_envelope)
         envelope = (log_envelope - self.envelope_mean) / self.envelope_std
-        return envelope, _to_planes(carrier)
+        return envelope, self._standardised(carrier)
 
-    def decode(self, envelope: Tensor, planes: Tensor, n_times: int | None = None) -> Tensor:
-        """The inverse of `encode`: (B, C, T) at about unit RMS."""
-        spectrum = _to_complex(planes)
+    def decode(
+        self,
+        envelope: Tensor,
+        planes: Tensor,
+        n_times: int | None = None,
+        phase: Tensor | None = None,
+    ) -> Tensor:
+        """The inverse of `encode`: (B, C, T) at about unit RMS.
+
+        `phase` (B, C, F, N), radians, is where Griffin–Lim iterations start for magnitudes; random
+        but always the same by default.
+        """
+        spectrum = self._carrier(planes)
         if self.n_bands:
             log_envelope = envelope * self.envelope_std + self.envelope_mean
-            spectrum = spectrum * self.carrier_rms * self.envelope_scale(log_envelope)
-        return self.istft(spectrum * self.bin_rms, n_times)
+            spectrum = spectrum * self.envelope_scale(log_envelope)
+        spectrum = spectrum * self.bin_rms
+        if not self.magnitude:
+            return self.istft(spectrum, n_times)
+        if phase is None:
+            fixed = torch.Generator().manual_seed(0)
+            phase = 2 * math.pi * torch.rand(spectrum.shape, generator=fixed)
+        whole = griffin_lim(spectrum, phase, self._overlap_add, self._frames)
+        return whole[..., self.hop_length : self.hop_length + (n_times or self.n_times)]
+
+    def _standardised(self, carrier: Tensor) -> Tensor:
+        """Complex carrier (B, C, F, N) → planes of about unit variance."""
+        if self.magnitude:
+            return (self._pressed(carrier) - self.carrier_mean) / self.carrier_rms
+        return _to_planes(self._pressed(carrier) / self.carrier_rms)
+
+    def _carrier(self, planes: Tensor) -> Tensor:
+        """The inverse of `_standardised`: complex, or magnitudes."""
+        if self.magnitude:
+            pressed = planes * self.carrier_rms + self.carrier_mean
+            return pressed.clamp_min(0).pow(1 / self.compression)
+        return _raised(_to_complex(planes) * self.carrier_rms, 1 / self.compression)
+
+    def _pressed(self, carrier: Tensor) -> Tensor:
+        if self.magnitude:
+            return carrier.abs().pow(self.compression)
+        return _raised(carrier, self.compression)
 
     def fit(self, shapes: Any) -> None:
         """Fit the whitening and envelope constants on training shapes.
@@ -234,19 +303,33 @@ class SpectrogramCodec(nn.Module):
         shapes : callable returning an iterator of Tensor (B, C, T)
             Called three times; each pass runs over the training segments in bounded memory.
         """
-        self.bin_rms.copy_(_rms(self.stft(shape).abs() for shape in shapes()))
-        if self.n_bands == 0:
-            return
-        mean, std = _moments(self.log_envelope(self.whiten(shape)) for shape in shapes())
-        self.envelope_mean.copy_(mean)
-        self.envelope_std.copy_(std)
+        self.bin_rms.copy_(self._by_bin(_rms(self.stft(shape).abs() for shape in shapes())))
+        if self.n_bands:
+            mean, std = _moments(self.log_envelope(self.whiten(shape)) for shape in shapes())
+            self.envelope_mean.copy_(mean)
+            self.envelope_std.copy_(std)
 
         def carriers() -> Any:
             for shape in shapes():
                 whitened = self.whiten(shape)
-                yield (whitened / self.envelope_scale(self.log_envelope(whitened))).abs()
+                if self.n_bands:
+                    whitened = whitened / self.envelope_scale(self.log_envelope(whitened))
+                yield self._pressed(whitened).abs()
 
-        self.carrier_rms.copy_(_rms(carriers()))
+        if self.magnitude:
+            mean, std = _moments(carriers())
+            middle = mean if self.whitening else mean.mean(1, keepdim=True).expand_as(mean)
+            spread = (std.square() + (mean - middle).square()).sqrt()
+            self.carrier_mean.copy_(middle)
+            self.carrier_rms.copy_(self._by_bin(spread))
+        elif self.n_bands or self.compression != 1.0:
+            self.carrier_rms.copy_(self._by_bin(_rms(carriers())))
+
+    def _by_bin(self, rms: Tensor) -> Tensor:
+        """(C, F, 1) as it is; without whitening, the RMS over all bins in every one."""
+        if self.whitening:
+            return rms
+        return rms.square().mean(1, keepdim=True).sqrt().expand_as(rms)
 
 
 def _rms(magnitudes: Any) -> Tensor:
@@ -268,6 +351,13 @@ def _moments(maps: Any) -> tuple[Tensor, Tensor]:
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
     return mean[..., None].float(), std[..., None].float()
+
+
+def _raised(spectrum: Tensor, exponent: float) -> Tensor:
+    """Magnitudes to a power, phases as they are."""
+    if exponent == 1.0:
+        return spectrum
+    return spectrum * spectrum.abs().clamp_min(1e-12).pow(exponent - 1)
 
 
 def _to_planes(spectrum: Tensor) -> Tensor:

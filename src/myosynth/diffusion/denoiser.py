@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from myosynth.diffusion.networks import ResidualUNet, TemporalUNet
 
-__all__ = ["Condition", "Denoiser", "draw_sigma", "spectral_loss"]
+__all__ = ["OBJECTIVES", "Condition", "Denoiser", "draw_sigma", "spectral_loss"]
 
 SIGMA_DATA = 1.0
+OBJECTIVES = ("edm", "flow")
 
 
 @dataclass
@@ -42,22 +43,50 @@ class Denoiser(nn.Module):
     EMG coefficients are nearly Gaussian with a slowly varying variance, for which the ideal
     denoiser is a Wiener gain on the input; the gain map g lets the network say that directly.
 
-    Source: Karras et al. 2022, eq. 7 and table 1 (arXiv 2206.00364), with σ_data = 1.
+    With the objective ``flow`` the network gives the velocity ε − x₀ of a rectified flow at
+    x_t = (1 − t) x₀ + t ε, which is the same form with t = σ / (1 + σ).
+
+    Parameters
+    ----------
+    network : ResidualUNet or TemporalUNet
+    objective : {"edm", "flow"}
+    multiplicative : bool
+        Without it the gain map is taken as zero.
+
+    Source: Karras et al. 2022, eq. 7 and table 1 (arXiv 2206.00364), with σ_data = 1; Liu et al.
+    2022 (arXiv 2209.03003), eq. 1.
     """
 
     def __init__(
-        self, network: ResidualUNet | TemporalUNet, config: dict[str, Any] | None = None
+        self,
+        network: ResidualUNet | TemporalUNet,
+        *,
+        objective: str = "edm",
+        multiplicative: bool = True,
     ) -> None:
         super().__init__()
-        self.network = network
-        self.config = dict(config or {})
+        self.network, self.flow = network, objective == "flow"
+        if not multiplicative:
+            inner = network.inner if isinstance(network, TemporalUNet) else network
+            inner.register_forward_hook(_without_gain)
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """λ(σ): the squared error of what the network gives, per squared error of D."""
+        if self.flow:
+            return ((1 + sigma) / sigma).square()
+        return (sigma.square() + SIGMA_DATA**2) / (sigma * SIGMA_DATA).square()
+
+    def _scaling(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """c_skip, c_out, c_in."""
+        if self.flow:
+            return 1 / (1 + s), -s / (1 + s), 1 / (1 + s)
+        norm = (s.square() + SIGMA_DATA**2).sqrt()
+        return SIGMA_DATA**2 / norm.square(), s * SIGMA_DATA / norm, 1 / norm
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """x (B, P, F, N) with noise of level sigma (B,) → denoised (B, P, F, N)."""
         x = self.network.project(x)
-        s = sigma.reshape(-1, 1, 1, 1)
-        norm = (s.square() + SIGMA_DATA**2).sqrt()
-        c_skip, c_out, c_in = SIGMA_DATA**2 / norm.square(), s * SIGMA_DATA / norm, 1 / norm
+        c_skip, c_out, c_in = self._scaling(sigma.reshape(-1, 1, 1, 1))
         residual, gain = self.network(
             c_in * x, sigma.log() / 4, condition.task_id, condition.effort, condition.extra
         )
@@ -88,7 +117,7 @@ def spectral_loss(
     condition: Condition,
     sigma: Tensor,
     noise: Tensor,
-    temporal: Callable[[Tensor], Tensor] | None = None,
+    temporal: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The two losses, by segment.
 
@@ -97,7 +126,7 @@ def spectral_loss(
     clean, noise : Tensor, (B, P, F, N)
     sigma : Tensor, (B,)
     temporal : callable, optional
-        Planes → signals (B, C, T) of about unit RMS.
+        Denoised and clean planes → the difference of their signals (B, C, T), of about unit RMS.
 
     Returns
     -------
@@ -108,9 +137,13 @@ def spectral_loss(
     """
     clean = denoiser.network.project(clean)  # what no denoiser could give back is no error
     denoised = denoiser(clean + sigma.reshape(-1, 1, 1, 1) * noise, sigma, condition)
-    weight = (sigma.square() + SIGMA_DATA**2) / (sigma * SIGMA_DATA).square()
+    weight = denoiser.weight(sigma)
     error = denoised - clean
     spectral = weight * error.square().mean((1, 2, 3))
     if temporal is None:
         return spectral, torch.zeros_like(spectral)
-    return spectral, weight * temporal(error).square().mean((1, 2))
+    return spectral, weight * temporal(denoised, clean).square().mean((1, 2))
+
+
+def _without_gain(_: nn.Module, given: Any, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return out[0], torch.zeros_like(out[1])

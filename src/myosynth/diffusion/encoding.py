@@ -11,15 +11,14 @@ from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.model import Model
 from myosynth.recordings import SegmentSet
 
-__all__ = ["SegmentEncoder", "column_values", "split_gain"]
+__all__ = ["SegmentEncoder", "column_values", "to_shape"]
 
 
-def split_gain(signals: NDArray[Any]) -> tuple[Tensor, NDArray[np.float64]]:
-    """Unit-RMS shapes (B, C, T) and efforts (B, C) in ln V; see `SpectrogramCodec.split_gain`."""
-    shape, effort = SpectrogramCodec.split_gain(
-        torch.from_numpy(np.asarray(signals, dtype=np.float32))
-    )
-    return shape, effort.double().numpy()
+def to_shape(signals: NDArray[Any], codec: SpectrogramCodec) -> tuple[Tensor, NDArray[np.float64]]:
+    """Shapes (B, C, T) and efforts (B, C) in ln V; see `SpectrogramCodec.to_shape`."""
+    volts = torch.from_numpy(np.asarray(signals, dtype=np.float32))
+    shape, effort = codec.to_shape(volts.to(codec.level.device))
+    return shape, effort.double().cpu().numpy()
 
 
 def column_values(segments: SegmentSet, name: str) -> NDArray[Any]:
@@ -43,7 +42,7 @@ class SegmentEncoder:
 
     def __call__(self, rows: NDArray[np.intp]) -> tuple[Tensor, ...]:
         conditions = self._model.conditions
-        shape, effort = split_gain(self._segments.read(rows))
+        shape, effort = to_shape(self._segments.read(rows), self._model.codec)
         envelope, planes = self._model.codec.encode(shape.to(self._device))
         values = {name: column_values(self._segments, name)[rows] for name in conditions.columns}
         features = conditions.features(effort, values, strict=False)

@@ -92,6 +92,10 @@ class Model(nn.Module):
             window_s=settings.window_s,
             envelope_stride=settings.envelope_stride,
             patch=settings.patch,
+            representation=settings.representation,
+            gain_shape=settings.gain_shape,
+            whitening=settings.whitening,
+            compression=settings.compression,
         )
         shared: dict[str, Any] = {
             "n_tasks": len(conditions.tasks),
@@ -107,15 +111,22 @@ class Model(nn.Module):
                 n_parts=1,
                 **shared,
             )
-            self.stages["envelope"] = Denoiser(envelope)
-        self.stages["planes"] = Denoiser(self._planes_network(n_channels, shared))
+            self.stages["envelope"] = self._denoiser(envelope)
+        self.stages["planes"] = self._denoiser(self._planes_network(n_channels, shared))
+
+    def _denoiser(self, network: ResidualUNet | TemporalUNet) -> Denoiser:
+        settings = self.settings
+        return Denoiser(
+            network, objective=settings.objective, multiplicative=settings.multiplicative
+        )
 
     def _planes_network(
         self, n_channels: int, shared: dict[str, Any]
     ) -> ResidualUNet | TemporalUNet:
         settings, codec = self.settings, self.codec
+        n_parts = 1 if settings.representation == "magnitude" else 2
         shared = {
-            "in_planes": 2 * n_channels,
+            "in_planes": n_parts * n_channels,
             "n_bins": codec.n_bins,
             "n_extra": n_channels * codec.n_bands,
             "width": settings.width,
@@ -123,7 +134,9 @@ class Model(nn.Module):
             **shared,
         }
         if settings.backbone != "temporal":
-            return ResidualUNet(backbone=settings.backbone, patch=settings.patch, **shared)
+            return ResidualUNet(
+                backbone=settings.backbone, patch=settings.patch, n_parts=n_parts, **shared
+            )
         return TemporalUNet(
             to_signal=codec.to_signal,
             to_planes=codec.to_planes,

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from myosynth.diffusion.denoiser import OBJECTIVES
 from myosynth.diffusion.networks import BACKBONES
 from myosynth.errors import ConfigError
 
@@ -13,6 +14,7 @@ __all__ = ["TrainingSettings"]
 
 STAGES = ("coarse_to_fine", "one")
 PRECISIONS = ("auto", "float32", "bfloat16")
+REPRESENTATIONS = ("complex", "magnitude")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,21 @@ class TrainingSettings:
         STFT frames per frame of the envelope map.
     envelope_share : float
         Share of the budget for the first stage, in (0, 1).
+    representation : {"complex", "magnitude"}
+        Real and imaginary planes; or magnitudes, as in the paper, whose phases are recovered by
+        Griffin–Lim iterations. Magnitudes need `unet1d` or `unet2d` and have no temporal loss.
+    gain_shape : bool
+        Divide every segment by its own RMS, so that its amplitude is a condition and nothing else;
+        or all by the level of the train split.
+    whitening : bool
+        Divide every bin by its own RMS; or all by one number for each channel.
+    compression : float
+        Exponent of the planes' magnitudes, 1 for none; below 1 needs `unet1d` or `unet2d`.
+    multiplicative : bool
+        Whether the network gives a gain on its input beside a residual.
+    objective : {"edm", "flow"}
+        Denoising under EDM's preconditioning, or rectified flow (velocity at logit-normal times,
+        with `p_mean` and `p_std` of the logit).
     batch_size, envelope_batch_size : int
         Segments per step of the planes' network (or the only one), and of the envelope's.
     learning_rate, weight_decay : float
@@ -94,6 +111,12 @@ class TrainingSettings:
     window_s: float = 0.064
     envelope_stride: int = 2
     envelope_share: float = 0.3
+    representation: str = "complex"
+    gain_shape: bool = True
+    whitening: bool = True
+    compression: float = 1.0
+    multiplicative: bool = True
+    objective: str = "edm"
     batch_size: int = 8
     envelope_batch_size: int = 32
     learning_rate: float = 1e-3
@@ -121,6 +144,8 @@ class TrainingSettings:
             ("stages", STAGES),
             ("backbone", BACKBONES),
             ("precision", PRECISIONS),
+            ("representation", REPRESENTATIONS),
+            ("objective", OBJECTIVES),
         ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(
@@ -149,6 +174,7 @@ class TrainingSettings:
             ("patches_per_hop", 1, 64),
             ("window_s", 0.004, 1.0),
             ("envelope_stride", 1, 64),
+            ("compression", 0.1, 1.0),
             ("epsilon", 1e-3, 1e6),
             ("delta", 1e-12, 0.1),
             ("max_grad_norm", 1e-6, 1e6),
@@ -159,10 +185,20 @@ class TrainingSettings:
                 )
         if self.envelope_stride % 2:
             raise ConfigError(f"envelope_stride must be even, not {self.envelope_stride}")
+        if self.backbone == "temporal" and not self.linear:
+            raise ConfigError(
+                "the temporal backbone works on a signal, which magnitudes and compressed planes "
+                "are not; take backbone unet1d or unet2d"
+            )
         if len(self.patch) != 2 or min(self.patch) < 1:
             raise ConfigError(f"patch must be two numbers of 1 or more, not {self.patch}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be 1 or more, not {self.threads}")
+
+    @property
+    def linear(self) -> bool:
+        """Whether the planes are the STFT of a signal, up to gains by bin and frame."""
+        return self.representation == "complex" and self.compression == 1.0
 
     @property
     def n_threads(self) -> int:

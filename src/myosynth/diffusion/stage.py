@@ -220,15 +220,20 @@ class Stage:
     def _normal(self, shape: torch.Size) -> Tensor:
         return torch.randn(shape, generator=self.generator)
 
-    def _to_signals(self, envelope: Tensor) -> Callable[[Tensor], Tensor] | None:
-        if self.name == "envelope" or self.settings.temporal_weight == 0:
+    def _to_signals(self, envelope: Tensor) -> Callable[[Tensor, Tensor], Tensor] | None:
+        settings, decode = self.settings, self.model.codec.decode
+        if self.name == "envelope" or settings.temporal_weight == 0:
             return None
+        if settings.representation == "magnitude":
+            return None  # its phases are found by iterations that no gradient goes through
 
-        def signals(error: Tensor) -> Tensor:
+        def difference(denoised: Tensor, clean: Tensor) -> Tensor:
             with torch.autocast(self.device.type, enabled=False):
-                return self.model.codec.decode(envelope, error)  # linear in the planes
+                if settings.linear:
+                    return decode(envelope, denoised - clean)
+                return decode(envelope, denoised) - decode(envelope, clean)
 
-        return signals
+        return difference
 
     def _update_average(self) -> None:
         """Power-function average: its length grows with training, so that early weights fade.

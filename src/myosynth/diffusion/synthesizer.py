@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import overall_effort
 from myosynth.diffusion.denoiser import Condition, spectral_loss
+from myosynth.diffusion.encoding import to_shape
 from myosynth.diffusion.model import Model, load_model, save_model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.samplers import draw
@@ -204,9 +204,9 @@ class Synthesizer:
         with torch.inference_mode():
             for start in range(0, len(signals), 64):
                 block = torch.from_numpy(np.asarray(signals[start : start + 64], np.float32))
-                shape, effort = codec.split_gain(block)
+                shape, effort = codec.to_shape(block)
                 envelope, planes = codec.encode(shape)
-                back = codec.join_gain(codec.decode(envelope, planes, block.shape[-1]), effort)
+                back = codec.from_shape(codec.decode(envelope, planes, block.shape[-1]), effort)
                 parts.append(back.numpy())
         return np.concatenate(parts)
 
@@ -251,8 +251,8 @@ class Synthesizer:
         self, signals: FloatArray, task: list[str], sigmas: Sequence[float], n: int, seed: int
     ) -> NDArray[np.float64]:
         model = self._model
-        shape, effort = model.codec.split_gain(torch.from_numpy(np.asarray(signals, np.float32)))
-        features = torch.from_numpy(model.conditions.features(effort.double().numpy()))
+        shape, effort = to_shape(signals, model.codec)
+        features = torch.from_numpy(model.conditions.features(effort))
         task_id = torch.tensor([model.conditions.task_id(each) for each in task])
         columns = []
         with torch.inference_mode():
@@ -392,10 +392,11 @@ class _Draws:
                 envelope = self._stage("envelope", index, condition)
                 condition = replace(condition, extra=self.model.extra(envelope))
             planes = self._stage("planes", index, condition)
-            shape = self.model.codec.decode(envelope, planes, self.n_drawn)
+            codec, phase = self.model.codec, self._phase(index, planes.shape)
+            shape = codec.decode(envelope, planes, self.n_drawn, phase)
             if self.n_times < self.n_drawn:
                 shape = self._cut(shape, index)
-            signals = SpectrogramCodec.join_gain(shape, torch.from_numpy(efforts).float())
+            signals = codec.from_shape(shape, torch.from_numpy(efforts).float())
         return signals.numpy().astype(np.float32, copy=False)
 
     def _stage(self, name: str, index: NDArray[np.intp], condition: Condition) -> Tensor:
@@ -412,6 +413,15 @@ class _Draws:
 
         view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
         return draw(self.sampler, view, noise, self.n_steps)
+
+    def _phase(self, index: NDArray[np.intp], shape: torch.Size) -> Tensor | None:
+        """Where the phases of magnitudes start, for each segment by itself."""
+        if not self.model.codec.magnitude:
+            return None
+        n = len(self.model.stages)
+        return 2 * torch.pi * torch.stack([
+            torch.rand(shape[1:], generator=_generator(self.seed, int(i), n)) for i in index
+        ])  # fmt: skip
 
     def _cut(self, shape: Tensor, index: NDArray[np.intp]) -> Tensor:
         """A random stretch of the wanted length from each segment."""

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
-from myosynth.diffusion.encoding import split_gain
+from myosynth.diffusion.encoding import to_shape
 from myosynth.diffusion.model import Description, Model, save_model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.private import PrivacyPlan
@@ -240,9 +241,12 @@ class _Run:
         rng = np.random.default_rng([self.seed, 1])
         few = np.sort(rng.permutation(self.rows)[:_FIT_SEGMENTS])
         blocks = [few[i : i + _BLOCK] for i in range(0, len(few), _BLOCK)]
-        efforts = np.concatenate([split_gain(self.segments.read(rows))[1] for rows in blocks])
+        efforts = torch.cat([
+            SpectrogramCodec.split_gain(torch.from_numpy(self.segments.read(rows)).float())[1]
+            for rows in blocks
+        ]).double()  # fmt: skip
         conditions = Conditions.fit(
-            self.segments, few, efforts, self.settings.conditions, self.seed
+            self.segments, few, efforts.numpy(), self.settings.conditions, self.seed
         )
         privacy = {} if self.plan is None else {"privacy": self.plan.facts()}
         description = _describe(self.segments, self.rows, privacy)
@@ -251,8 +255,9 @@ class _Run:
             model = Model(description, self.settings, conditions)
 
         def shapes() -> Iterator[Tensor]:
-            return (split_gain(self.segments.read(rows))[0] for rows in blocks)
+            return (to_shape(self.segments.read(rows), model.codec)[0] for rows in blocks)
 
+        model.codec.fit_level(efforts)
         model.codec.fit(shapes)
         return model
 
