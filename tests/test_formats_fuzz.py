@@ -219,17 +219,17 @@ def test_lies_about_size_are_refused_before_memory_is_taken(whole, lie):
     path, content, plan = whole[kind]
     path.write_bytes(damaged(content))
     try:
-        seconds, memory = spent()
-        with pytest.raises(FormatError):
-            read_all(path, plan)
-        after = spent()
-        assert after[0] - seconds < 2
-        assert after[1] - memory < GIB // 4
+
+        def refused():
+            with pytest.raises(FormatError):
+                read_all(path, plan)
+
+        assert refused_or_read(refused) < GIB // 4
     finally:
         path.write_bytes(content)
 
 
-def test_the_worker_is_replaced_and_goes_on(whole, tmp_path):
+def test_the_worker_is_replaced_and_goes_on(whole, tmp_path, monkeypatch):
     """A reading that crashes or does not end costs one error; the next file is read."""
     from myosynth.formats import isolation
 
@@ -240,13 +240,15 @@ def test_the_worker_is_replaced_and_goes_on(whole, tmp_path):
     crashed = isolation._Worker.running()
     crashed._process.kill()
     crashed._process.wait()
-    seconds, _ = spent()
-    endless = [["trial/emg", 0, False]] * 200_000
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "long.h5", "w") as file:
+        file.create_dataset("x", data=np.zeros(1 << 24), chunks=(1 << 18,), compression="gzip")
+    monkeypatch.setattr(isolation, "_CPU_S", 0.02)
     with pytest.raises(FormatError, match="did not come to an end"):
-        isolation.isolated("hdf5_block", sound, parts=endless, low=0, high=1)
-    assert 0.5 < spent()[0] - seconds < 3
+        isolation.isolated("hdf5_content", tmp_path / "long.h5", texts=())
+    monkeypatch.undo()
     (recording,) = read_recordings(sound, mapping=plan)
-    assert recording.n_times == 1200
+    assert recording.load().shape == (2, 1200)
 
 
 def test_hostile_text_takes_no_time(tmp_path):

@@ -10,23 +10,12 @@ from numpy.typing import NDArray
 
 from myosynth.errors import ConfigError, FormatError
 from myosynth.formats.claims import check_claim
-from myosynth.formats.lazy import LazySamples
+from myosynth.formats.lazy import ColumnSamples, stacked
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
-from myosynth.recordings import FloatArray, SignalArray
+from myosynth.recordings import SignalArray
 
-__all__ = ["ArrayFile", "ArraySamples", "Part", "array_signals", "stack_parts"]
-
-
-class ArraySamples(LazySamples):
-    """Some rows of an array (n, n_times) of any number type, such as a memory map."""
-
-    def __init__(self, array: NDArray[Any], rows: Sequence[int]) -> None:
-        super().__init__(len(rows), array.shape[1])
-        self._array, self._rows = array, np.asarray(rows, dtype=np.intp)
-
-    def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
-        return np.array(self._array[self._rows[rows], low:high], dtype=np.float64)
+__all__ = ["ArrayFile", "Part", "array_signals", "stack_parts"]
 
 
 @dataclass(frozen=True)
@@ -77,9 +66,13 @@ class ArrayFile:
         return ", ".join(held[:12]) + (", …" if len(held) > 12 else "") or "no array of numbers"
 
 
-def stack_parts(parts: Sequence[Part], read: Callable[[str], NDArray[Any]]) -> FloatArray:
-    """Samples of `parts` in memory, where `read` gives a whole array."""
+def stack_parts(parts: Sequence[Part], read: Callable[[str], NDArray[Any]]) -> SignalArray:
+    """Samples of `parts`, where `read` gives a whole array; one mapped to a file stays there."""
     held = {part.array: read(part.array) for part in parts}
+    matrix = held[parts[0].array]
+    columns = [part.position for part in parts if part.position is not None and part.times_first]
+    if len(held) == 1 and len(columns) == len(parts) and isinstance(matrix, np.memmap):
+        return ColumnSamples(matrix, columns)
     lines = []
     for part in parts:
         array = held[part.array]
@@ -87,7 +80,7 @@ def stack_parts(parts: Sequence[Part], read: Callable[[str], NDArray[Any]]) -> F
             lines.append(np.ravel(array))
         else:
             lines.append(array[:, part.position] if part.times_first else array[part.position])
-    return np.stack(lines).astype(np.float64)
+    return stacked(lines, len(lines[0]))
 
 
 def array_signals(file: ArrayFile, plan: FileMapping | None) -> Signals:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError
-from myosynth.formats.lazy import LazySamples
+from myosynth.formats.lazy import StoredSamples
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.names import unique
 from myosynth.formats.sources import Signals
@@ -47,27 +47,25 @@ class _Layout:
         return self.n_point_values + self.n_channels * self.per_frame
 
 
-class _AnalogSamples(LazySamples):
+class _AnalogSamples(StoredSamples):
     """Analog channels as (value − offset) · scale."""
 
     def __init__(
         self, layout: _Layout, channels: Sequence[int], offset: FloatArray, scale: FloatArray
     ) -> None:
-        super().__init__(len(channels), layout.n_frames * layout.per_frame)
+        n_times = layout.n_frames * layout.per_frame
+        super().__init__(len(channels), n_times, -offset, scale)
         self._layout, self._channels = layout, np.asarray(channels, dtype=np.intp)
-        self._offset, self._scale = offset[:, None], scale[:, None]
 
-    def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
+    def numbers(self, rows: NDArray[np.intp], low: int, high: int) -> NDArray[Any]:
         layout, n = self._layout, self._layout.per_frame
         shape = (layout.n_frames, layout.n_values)
         stored = np.memmap(layout.path, layout.dtype, "r", layout.start, shape)
         first = low // n
         frames = np.ascontiguousarray(stored[first : -(-high // n), layout.n_point_values :])
         values = frames.reshape(-1, layout.n_channels)[low - first * n : high - first * n]
-        chosen = values[:, self._channels[rows]].T
-        if layout.is_dec_float:
-            chosen = _dec_floats(np.ascontiguousarray(chosen))
-        return (chosen.astype(np.float64) - self._offset[rows]) * self._scale[rows]
+        chosen = np.stack([values[:, channel] for channel in self._channels[rows]])
+        return _dec_floats(chosen) if layout.is_dec_float else chosen
 
 
 def read_c3d(path: Path, plan: FileMapping | None = None) -> Signals:
@@ -103,7 +101,7 @@ def read_c3d(path: Path, plan: FileMapping | None = None) -> Signals:
         raise FormatError(f"{path} is damaged: it states an analog rate of {rate:g} Hz")
     plates = parameters.get(("FORCE_PLATFORM", "CHANNEL"), np.empty(0)).ravel().astype(int)
 
-    def pick(rows: Sequence[int]) -> LazySamples:
+    def pick(rows: Sequence[int]) -> StoredSamples:
         at = np.asarray(rows, dtype=np.intp)
         return _AnalogSamples(layout, rows, offset[at], scale[at])
 

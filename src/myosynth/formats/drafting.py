@@ -21,7 +21,7 @@ from myosynth.formats.numpy_files import npy_arrays, npz_arrays
 from myosynth.formats.parquet import parquet_columns
 from myosynth.formats.readers import READERS
 from myosynth.formats.sniffing import is_samples, locale_of, number_or_none, text_lines
-from myosynth.formats.survey import Survey
+from myosynth.formats.surveying import Survey
 
 __all__ = ["Question", "draft_mapping", "questions"]
 

@@ -15,25 +15,27 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import InputError
 from myosynth.formats.edf import SIGNAL_FIELDS, EdfSamples, StoredRange
+from myosynth.formats.lazy import LazySamples, extremes, pieces
 from myosynth.formats.names import unique, volts_per_unit
 from myosynth.recordings import FloatArray, Recording
 from myosynth.storage import atomic_file
 
 __all__ = ["edf_labels", "write_edf"]
 
-_BLOCK = 1 << 18  # samples per channel handled at once
 _KEPT_BYTES = 128 << 20
 _MAX_RECORD_BYTES = 10_000_000  # what other EDF software still opens
 _RATE_TOLERANCES = (1e-8, 1e-7, 1e-6)
 _SMALL_PADDING = 32
 
-Digital = Callable[[int, int], NDArray[np.int32]]
+Digital = Callable[[int, int], NDArray[np.number[Any]]]
+"""From the first and last of some samples to the whole numbers to store, (n_channels, n)."""
 
 
 def write_edf(recording: Recording, path: str | Path) -> list[str]:
@@ -72,26 +74,33 @@ def write_edf(recording: Recording, path: str | Path) -> list[str]:
     n_records = -(-recording.n_times // per_record)
     tals = _annotation_bytes(recording, n_records, float(record_s), width)
     header = _header_bytes(recording, stored, per_record, record_s, tals.shape[1])
+    layout = _record_layout(recording.n_channels, per_record, width, tals.shape[1])
+    n_times = n_records * per_record
     with atomic_file(path) as partial, partial.open("wb") as file:
         file.write(header)
-        records_at_once = max(1, _BLOCK // per_record)
-        for first in range(0, n_records, records_at_once):
-            last = min(first + records_at_once, n_records)
-            block = digital(first * per_record, min(last * per_record, recording.n_times))
-            if missing := (last - first) * per_record - block.shape[1]:
+        for low, high in pieces(recording.n_channels, 0, n_times, per_record):
+            block = digital(low, min(high, recording.n_times))
+            if missing := high - low - block.shape[1]:
                 block = np.pad(block, ((0, 0), (0, missing)), mode="edge")
-            octets = _octets(block, width).reshape(recording.n_channels, last - first, -1)
-            records = octets.swapaxes(0, 1).reshape(last - first, -1)
-            if tals.shape[1]:
-                records = np.hstack([records, tals[first:last]])
-            np.ascontiguousarray(records).tofile(file)
+            records = np.empty((high - low) // per_record, layout)
+            numbers = block.reshape(recording.n_channels, -1, per_record).swapaxes(0, 1)
+            records["signals"] = numbers if width == 2 else _three_octets(numbers)
+            records["annotations"] = tals[low // per_record : high // per_record]
+            records.tofile(file)
     return list(stored.units)
 
 
-def _octets(integers: NDArray[np.int32], width: int) -> NDArray[np.uint8]:
-    if width == 2:
-        return integers.astype("<i2", order="C").view(np.uint8)
-    return integers.astype("<i4", order="C").view(np.uint8).reshape(*integers.shape, 4)[..., :3]
+def _record_layout(
+    n_channels: int, per_record: int, width: int, n_tal_bytes: int
+) -> np.dtype[np.void]:
+    one = ("<i2", ()) if width == 2 else ("u1", (3,))
+    signals = (one[0], (n_channels, per_record, *one[1]))
+    return np.dtype([("signals", *signals), ("annotations", "u1", (n_tal_bytes,))])
+
+
+def _three_octets(numbers: NDArray[np.number[Any]]) -> NDArray[np.uint8]:
+    octets = numbers.astype("<i4", order="C").view(np.uint8)
+    return octets.reshape(*numbers.shape, 4)[..., :3]
 
 
 def _taken_over(recording: Recording, width: int) -> tuple[StoredRange, Digital] | None:
@@ -113,23 +122,22 @@ def _quantised(recording: Recording, width: int) -> tuple[StoredRange, Digital]:
     scale = np.array([volts_per_unit(unit, recording.name) for unit in units])
     limits = [_field_at_least(peak) for peak in peaks / scale]
     per_volt = d_high / (np.array([float(limit) for limit in limits]) * scale)
+    samples = recording.data
+    is_lazy = isinstance(samples, LazySamples)
+    lazily = samples.rescaled(per_volt) if isinstance(samples, LazySamples) else samples
 
-    def digital(low: int, high: int) -> NDArray[np.int32]:
-        block = recording.data[:, low:high] * per_volt[:, None]
-        np.rint(block, out=block)
-        np.clip(block, -d_high, d_high, out=block)
-        return np.asarray(block, dtype=np.int32)
+    def digital(low: int, high: int) -> FloatArray:
+        block = lazily[:, low:high]
+        block = block if is_lazy else np.multiply(block, per_volt[:, None], dtype=np.float64)
+        return np.rint(block, out=block)
 
     ranges = [(f"-{limit}", limit) for limit in limits]
     return StoredRange(width, units, ranges, [(-d_high, d_high)] * len(units)), digital
 
 
 def _peaks(recording: Recording) -> FloatArray:
-    peaks = np.zeros(recording.n_channels)
-    for start in range(0, recording.n_times, _BLOCK):
-        block = np.asarray(recording.data[:, start : start + _BLOCK], dtype=np.float64)
-        # NaN and infinity both survive the maximum
-        peaks = np.maximum(peaks, np.maximum(block.max(axis=1), -block.min(axis=1)))
+    low, high = extremes(recording.data)
+    peaks = np.maximum(high, -low)  # NaN and infinity both survive
     if not np.all(np.isfinite(peaks)):
         name = recording.channel_names[int(np.flatnonzero(~np.isfinite(peaks))[0])]
         raise InputError(
@@ -147,6 +155,7 @@ def _field_at_least(value: float) -> str:
     if value * 10**decimals < 1:
         return "1" if value == 0 else f"{10.0**-decimals:.{decimals}f}"
     whole = int(np.ceil(round(value * 10**decimals, 6)))
+    whole += whole * (1 + 1e-9) < value * 10**decimals  # what rounds to the highest integer is fine
     return f"{whole / 10**decimals:.{decimals}f}"[:7].rstrip(".")
 
 

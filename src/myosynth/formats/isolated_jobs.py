@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from myosynth.errors import FormatError, MissingExtraError, MyosynthError
 from myosynth.formats.claims import check_claim
+from myosynth.formats.handover import left_array, left_copy
 from myosynth.formats.isolation import receive, send
 from myosynth.formats.opensignals import is_opensignals, opensignals_channels
 
@@ -22,6 +23,7 @@ __all__ = ["JOBS"]
 _NO_NUMBERS = (b"char", b"cell", b"struct", b"function_handle")
 _MOST_OBJECTS = 100_000
 _DEEPEST = 8
+_LARGE_BYTES = 1 << 20  # what is larger goes through a file
 _MOST_BYTES = 1 << 30  # of memory, while only headers are read
 
 
@@ -36,10 +38,12 @@ def _hdf5(path: Path) -> Iterator[Any]:
 
 
 def hdf5_inventory(path: Path) -> dict[str, Any]:
-    """Shapes of the arrays of numbers, all names at the top, and OpenSignals' channels if any."""
+    """Shapes of the arrays of numbers and of their chunks, all names at the top, and OpenSignals'
+    channels if any."""
     import h5py
 
     shapes: dict[str, list[int]] = {}
+    chunks: dict[str, list[int]] = {}
     seen = 0
 
     def visit(name: str, item: Any) -> bool | None:
@@ -52,6 +56,7 @@ def hdf5_inventory(path: Path) -> dict[str, Any]:
         if item.dtype.kind in "fiu" and item.attrs.get("MATLAB_class") not in _NO_NUMBERS:
             _check(path, name, item)
             shapes[name] = [int(n) for n in item.shape]
+            chunks[name] = [int(n) for n in item.chunks or (1,) * item.ndim]
         return None
 
     with _hdf5(path) as file:
@@ -59,6 +64,7 @@ def hdf5_inventory(path: Path) -> dict[str, Any]:
         channels = opensignals_channels(path, file) if is_opensignals(file) else []
         return {
             "shapes": shapes,
+            "chunks": chunks,
             "names": list(file),
             "channels": [vars(channel) for channel in channels],
         }
@@ -69,23 +75,32 @@ def _check(path: Path, name: str, item: Any) -> None:
     check_claim(path, n_bytes, name)
 
 
-def hdf5_block(path: Path, parts: Sequence[Sequence[Any]], low: int, high: int) -> NDArray[Any]:
-    """Samples `low` to `high` of channels (array, position or None, times first), one a row."""
-    lines: list[NDArray[Any]] = []
-    held: dict[str, NDArray[Any]] = {}
+def hdf5_block(
+    path: Path, parts: Sequence[Sequence[Any]], low: int, high: int, into: str
+) -> list[Any]:
+    """Leave times `low` to `high` of parts of arrays in the file `into`, in the types they have.
+
+    A part is an array's name, its first and last channel and whether times come first, or a
+    vector's name, None, None and True.
+    """
+    left: list[Any] = []
+    after = 0
     with _hdf5(path) as file:
-        for name, position, times_first in parts:
-            array = file[name]
-            if position is None:
-                along = int(np.argmax(array.shape)) if array.shape else 0
-                lines.append(np.ravel(array[(slice(None),) * along + (slice(low, high),)]))
-            elif not times_first:
-                lines.append(array[position, low:high])
+        for name, first, last, times_first in parts:
+            array, times = file[name], slice(low, high)
+            if first is None:
+                along = int(np.argmax(array.shape))
+                place = tuple(times if i == along else slice(None) for i in range(array.ndim))
             else:
-                if name not in held:  # one reading serves every channel
-                    held[name] = np.ascontiguousarray(array[low:high].T)
-                lines.append(held[name][position])
-    return np.stack(lines)  # in the file's own type, which is often half as large
+                channels = slice(first, last + 1)
+                place = (times, channels) if times_first else (channels, times)
+            lengths = [range(*s.indices(n)) for s, n in zip(place, array.shape, strict=True)]
+            shape = tuple(len(each) for each in lengths)
+            values, told, after = left_array(into, array.dtype, shape, after)
+            if values.size:
+                array.read_direct(values, place)
+            left.append(told)
+    return left
 
 
 def hdf5_number(path: Path, name: str) -> float:
@@ -120,14 +135,23 @@ def matlab_inventory(path: Path) -> dict[str, Any]:
     return held
 
 
-def matlab_content(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Variables, fields of structs as ``data/emg``; cells of texts as texts."""
+def matlab_content(path: Path, names: Sequence[str], into: str) -> list[dict[str, Any]]:
+    """Variables, fields of structs as ``data/emg``, cells of texts as texts: the small ones, and
+    where in the file `into` the large ones are and whether they lie there turned."""
     from scipy.io import loadmat
 
     loaded = loadmat(str(path), variable_names=list(names), struct_as_record=True)
     if missing := sorted(set(names) - set(loaded)):
         raise FormatError(f"{path} is damaged: variable {missing[0]!r} cannot be read")
-    return dict(_flattened({name: loaded[name] for name in names}))
+    small, large, after = {}, {}, 0
+    for name, array in _flattened({name: loaded[name] for name in names}):
+        if array.nbytes < _LARGE_BYTES or array.dtype.kind not in "fiu":
+            small[name] = array
+            continue
+        is_turned = not array.flags.c_contiguous
+        told, after = left_copy(into, array.T if is_turned else array, after)
+        large[name] = [told, is_turned]
+    return [small, large]
 
 
 def _flattened(
@@ -195,11 +219,15 @@ def _work() -> None:
     os.dup2(2, 1)
     requests = sys.stdin.buffer
     has_clock = hasattr(signal, "ITIMER_PROF")
+    into = ""
     while True:
         try:
             request = receive(requests)
-        except EOFError:
+        except EOFError:  # the other process ended, perhaps by force
+            if into:
+                Path(into).unlink(missing_ok=True)
             return
+        into = request["arguments"].get("into", into)
         library = "scipy.io" if request["job"].startswith("matlab") else "h5py"
         with contextlib.suppress(ImportError):
             importlib.import_module(library)  # before the clock starts

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from myosynth import errors
 from myosynth.errors import FormatError, MyosynthError
 
-__all__ = ["decoded", "encoded", "isolated", "receive", "send"]
+__all__ = ["decoded", "encoded", "end_worker", "isolated", "receive", "send"]
 
 _CPU_S = 0.8
 _WALL_S = 300.0  # a slow disk is no damage
@@ -78,6 +78,13 @@ def isolated(job: str, path: Path, *, n_bytes: float = 0.0, **arguments: Any) ->
         failure.args = (answer["message"],)
         raise failure
     return answer["value"]
+
+
+def end_worker() -> None:
+    """End the worker process, if there is one; the next reading starts another."""
+    with _LOCK:
+        if _Worker._current is not None:
+            _Worker._current.end()
 
 
 _LOCK = threading.Lock()

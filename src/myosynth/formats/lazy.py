@@ -1,15 +1,30 @@
 """Samples that stay in their file until they are sliced."""
 
+import copy
+import mmap
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.recordings import FloatArray, SignalArray
 
-__all__ = ["LazySamples", "scaled", "stacked"]
+__all__ = [
+    "ColumnSamples",
+    "LazySamples",
+    "LineSamples",
+    "StoredSamples",
+    "extremes",
+    "pieces",
+    "scaled",
+    "stacked",
+]
+
+_CACHED = 1 << 18  # samples of all channels that the processor's cache holds while they are handled
+_FOLDED = 256
+_MAPPED_BYTES = 32 << 20
 
 
 class LazySamples(ABC):
@@ -52,20 +67,168 @@ class _Scaled(LazySamples):
         return samples
 
 
-class _Stacked(LazySamples):
-    def __init__(self, lines: Sequence[NDArray[Any]], n_times: int) -> None:
-        super().__init__(len(lines), n_times)
-        self._lines = lines
+class StoredSamples(LazySamples):
+    """Samples that are (number + offset) · factor of the numbers in a file.
+
+    Parameters
+    ----------
+    n_channels, n_times : int
+    offsets, factors : array, (n_channels,), optional
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_times: int,
+        offsets: FloatArray | None = None,
+        factors: FloatArray | None = None,
+    ) -> None:
+        super().__init__(n_channels, n_times)
+        self.offsets = np.zeros(n_channels) if offsets is None else offsets
+        self.factors = np.ones(n_channels) if factors is None else factors
+
+    @abstractmethod
+    def numbers(self, rows: NDArray[np.intp], low: int, high: int) -> NDArray[Any]:
+        """The numbers as they are stored, of any type, (len(rows), high - low)."""
+
+    def rescaled(self, factors: FloatArray) -> Self:
+        other = copy.copy(self)
+        other.factors = self.factors * factors
+        return other
 
     def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
-        return np.stack([self._lines[row][low:high] for row in rows]).astype(np.float64)
+        block = np.empty((len(rows), max(0, high - low)))
+        offsets, factors = self.offsets[rows, None], self.factors[rows, None]
+        for start, stop in pieces(len(rows), low, high):
+            part = block[:, start - low : stop - low]
+            numbers = self.numbers(rows, start, stop)
+            if offsets.any():
+                np.add(numbers, offsets, out=part, dtype=np.float64)
+                part *= factors
+            else:
+                np.multiply(numbers, factors, out=part, dtype=np.float64)
+        return block
+
+    def extremes(self) -> tuple[FloatArray, FloatArray]:
+        """The lowest and the highest sample of each channel, NaN where any is NaN."""
+        ends = [(end + self.offsets) * self.factors for end in self.stored_extremes()]
+        return np.minimum(*ends), np.maximum(*ends)
+
+    def stored_extremes(self) -> tuple[FloatArray, FloatArray]:
+        """As `extremes`, of the numbers as they are stored."""
+        rows = np.arange(self.shape[0])
+        stretches = pieces(self.shape[0], 0, self.shape[1])
+        return _extremes((self.numbers(rows, *each) for each in stretches), self.shape[0])
+
+
+class LineSamples(StoredSamples):
+    """Channels that are lines (n_times or more,) of arrays in memory or mapped to a file."""
+
+    def __init__(
+        self,
+        lines: Sequence[NDArray[Any]],
+        n_times: int,
+        offsets: FloatArray | None = None,
+        factors: FloatArray | None = None,
+    ) -> None:
+        super().__init__(len(lines), n_times, offsets, factors)
+        self._lines = lines
+        self._n_mapped = 0
+
+    def numbers(self, rows: NDArray[np.intp], low: int, high: int) -> NDArray[Any]:
+        numbers = np.stack([self._lines[row][low:high] for row in rows])
+        self._mapped(numbers.nbytes)
+        return numbers
+
+    def _mapped(self, n_bytes: int) -> None:
+        """Count what was read; from time to time, forget it."""
+        self._n_mapped += n_bytes
+        if self._n_mapped > _MAPPED_BYTES:
+            self._n_mapped = 0
+            _release(self._lines)
+
+
+class ColumnSamples(LineSamples):
+    """Channels that are columns of a matrix (n_times, n) whose rows lie one behind the other."""
+
+    def __init__(
+        self,
+        matrix: NDArray[Any],
+        columns: Sequence[int],
+        offsets: FloatArray | None = None,
+        factors: FloatArray | None = None,
+    ) -> None:
+        lines = [matrix[:, column] for column in columns]
+        super().__init__(lines, len(matrix), offsets, factors)
+        self._matrix, self._columns = matrix, list(columns)
+
+    def stored_extremes(self) -> tuple[FloatArray, FloatArray]:
+        n = self._matrix.shape[1]
+        if 2 * len(self._columns) < n:
+            return super().stored_extremes()
+
+        def blocks() -> Iterator[NDArray[Any]]:
+            for low, high in pieces(n, 0, len(self._matrix), _FOLDED):
+                rows = self._matrix[low:high]
+                # long rows are compared many numbers at a time
+                yield rows.reshape(-1, n * _FOLDED if len(rows) % _FOLDED == 0 else n).T
+                self._mapped(rows.nbytes)
+
+        low, high = _extremes(blocks(), n)
+        return low[self._columns], high[self._columns]
+
+
+def _release(arrays: Sequence[NDArray[Any]]) -> None:
+    """Give back the pages of mapped files: the system may keep them, but they are not ours."""
+    maps = {id(each): each for line in arrays if (each := getattr(line, "_mmap", None))}
+    for each in maps.values():
+        if hasattr(mmap, "MADV_DONTNEED"):
+            each.madvise(mmap.MADV_DONTNEED)
+
+
+def pieces(n_channels: int, low: int, high: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """Stretches from `low` to `high`, each small enough for the processor's cache.
+
+    Parameters
+    ----------
+    n_channels, low, high : int
+    multiple : int
+        Of which the length of each but the last is one.
+
+    Yields
+    ------
+    int, int
+        Beginning and end.
+    """
+    step = max(1, _CACHED // (max(1, n_channels) * multiple)) * multiple
+    for start in range(low, high, step):
+        yield start, min(start + step, high)
+
+
+def extremes(samples: SignalArray) -> tuple[FloatArray, FloatArray]:
+    """The lowest and the highest sample of each channel, (n_channels,), NaN where any is NaN."""
+    if isinstance(samples, StoredSamples):
+        return samples.extremes()
+    n_channels, n_times = samples.shape
+    stretches = pieces(n_channels, 0, n_times)
+    blocks = (np.asarray(samples[:, start:stop]) for start, stop in stretches)
+    return _extremes(blocks, n_channels)
+
+
+def _extremes(blocks: Iterable[NDArray[Any]], n_channels: int) -> tuple[FloatArray, FloatArray]:
+    """Of blocks whose rows are those of `n_channels` again and again."""
+    low, high = np.full(n_channels, np.inf), np.full(n_channels, -np.inf)
+    for block in blocks:  # NaN survives
+        low = np.minimum(low, block.min(axis=1).reshape(-1, n_channels).min(axis=0))
+        high = np.maximum(high, block.max(axis=1).reshape(-1, n_channels).max(axis=0))
+    return low, high
 
 
 def stacked(lines: Sequence[NDArray[Any]], n_times: int) -> SignalArray:
     """Channels (n_times or more,) as samples; those that are mapped to a file stay there."""
     if any(isinstance(line, np.memmap) for line in lines):
-        return _Stacked(lines, n_times)
-    return np.stack([line[:n_times] for line in lines])
+        return LineSamples(lines, n_times)
+    return np.stack([line[:n_times] for line in lines]).astype(np.float64, copy=False)
 
 
 def scaled(samples: SignalArray, factors: Sequence[float]) -> SignalArray:

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.formats.arrays import ArrayFile, Part, array_signals, stack_parts
+from myosynth.formats.handover import Handover
 from myosynth.formats.isolation import isolated
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
-from myosynth.recordings import FloatArray
+from myosynth.recordings import SignalArray
 
 __all__ = ["load_variables", "matlab_arrays", "read_matlab"]
 
@@ -45,7 +46,7 @@ def matlab_arrays(path: Path) -> ArrayFile:
     def array(name: str) -> NDArray[Any]:
         return fields[name] if name in fields else load_variables(path, [name])[name]
 
-    def read(parts: Sequence[Part]) -> FloatArray:
+    def read(parts: Sequence[Part]) -> SignalArray:
         return stack_parts(parts, array)
 
     return ArrayFile(path, shapes, read, lambda name: float(np.ravel(array(name))[0]))
@@ -58,14 +59,24 @@ def _is_number_class(kind: str) -> bool:
 def load_variables(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
     """The named variables of a MATLAB file (all by default): arrays of numbers or texts.
 
+    Large ones are mapped to a temporary file.
+
     Raises
     ------
     FormatError
         If the file is damaged.
     """
     wanted = list(isolated("matlab_inventory", path)) if names is None else list(names)
-    n_bytes = float(path.stat().st_size)
-    loaded: dict[str, NDArray[Any]] = isolated(
-        "matlab_content", path, n_bytes=n_bytes, names=wanted
+    handover = Handover()
+    small, large = isolated(
+        "matlab_content",
+        path,
+        n_bytes=float(path.stat().st_size),
+        names=wanted,
+        into=handover.path,
     )
+    loaded: dict[str, NDArray[Any]] = small
+    for name, (told, is_turned) in large.items():
+        array = handover.array(told)
+        loaded[name] = array.T if is_turned else array
     return loaded

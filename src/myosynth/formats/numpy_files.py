@@ -1,7 +1,6 @@
 """npy and npz files of samples; a mapping says how they lie and what they are."""
 
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.errors import FormatError
-from myosynth.formats.arrays import (
-    ArrayFile,
-    ArraySamples,
-    Part,
-    array_signals,
-    stack_parts,
-)
+from myosynth.formats.arrays import ArrayFile, array_signals, stack_parts
 from myosynth.formats.claims import check_claim
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.sources import Signals
-from myosynth.recordings import SignalArray
 
 __all__ = ["check_npz", "npy_arrays", "npz_arrays", "npz_names", "read_npy", "read_npz"]
 
@@ -46,13 +38,9 @@ def npy_arrays(path: Path) -> ArrayFile:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise FormatError(f"{path} holds {getattr(array, 'dtype', 'no array')}, not numbers")
 
-    def read(parts: Sequence[Part]) -> SignalArray:
-        if parts[0].position is None:
-            return ArraySamples(array.reshape(1, -1), [0])
-        rows = [part.position or 0 for part in parts]
-        return ArraySamples(array.T if parts[0].times_first else array, rows)
-
-    return ArrayFile(path, {"samples": array.shape}, read, float)
+    return ArrayFile(
+        path, {"samples": array.shape}, lambda parts: stack_parts(parts, lambda _: array), float
+    )
 
 
 def read_npz(path: Path, plan: FileMapping | None = None) -> Signals:

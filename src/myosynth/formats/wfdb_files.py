@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from myosynth.errors import FormatError, MissingExtraError, MyosynthError
 from myosynth.formats.claims import check_claim
-from myosynth.formats.lazy import LazySamples
+from myosynth.formats.lazy import LineSamples, StoredSamples
 from myosynth.formats.mapping import FileMapping
 from myosynth.formats.names import entities, unique
 from myosynth.formats.sources import Signals
@@ -27,6 +27,7 @@ __all__ = ["read_wfdb", "write_wfdb"]
 
 _BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10,
          "311": 10}  # fmt: skip
+_PLAIN = {"16": "<i2", "61": ">i2", "32": "<i4"}
 _MISSING = {"80": -(2**7), "310": -(2**9), "311": -(2**9), "212": -(2**11), "16": -(2**15),
             "61": -(2**15), "160": -(2**15), "24": -(2**23), "32": -(2**31)}  # fmt: skip
 _GAIN = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
@@ -45,20 +46,17 @@ def _wfdb(path: Path) -> Any:
     return wfdb
 
 
-class _WfdbSamples(LazySamples):
-    """Signals as (count − baseline) / gain; counts that mark missing samples become NaN."""
+class _Counts(StoredSamples):
+    """Counts that the wfdb package decodes; those that mark missing samples become NaN."""
 
     def __init__(self, path: Path, header: Any, channels: Sequence[int]) -> None:
-        super().__init__(len(channels), int(header.sig_len))
+        super().__init__(
+            len(channels), int(header.sig_len), *_offsets_and_factors(header, channels)
+        )
         self._path, self._channels = path, channels
-        column = np.array([[i] for i in channels])
-        self._baseline = np.array(header.baseline, dtype=np.float64)[column]
-        self._per_unit = 1 / np.array(header.adc_gain, dtype=np.float64)[column]
-        self._missing = np.array([_MISSING.get(kind, np.nan) for kind in header.fmt])[column]
+        self._missing = _missing(header, channels)
 
-    def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
-        if high <= low or not len(rows):
-            return np.empty((len(rows), max(0, high - low)))
+    def numbers(self, rows: NDArray[np.intp], low: int, high: int) -> NDArray[Any]:
         chosen = [self._channels[row] for row in rows]
         try:
             record = _wfdb(self._path).rdrecord(
@@ -70,11 +68,57 @@ class _WfdbSamples(LazySamples):
             raise
         except Exception as error:
             raise _damaged(self._path, error) from error
-        samples = np.subtract(counts, self._baseline[rows], dtype=np.float64)
-        samples *= self._per_unit[rows]
-        if (missing := counts == self._missing[rows]).any():
-            samples[missing] = np.nan
-        return np.ascontiguousarray(samples)
+        return _without_missing(counts, self._missing[rows])
+
+
+class _PlainCounts(LineSamples):
+    """Counts of a whole number of bytes, which need no decoding."""
+
+    def __init__(self, header: Any, channels: Sequence[int], lines: Sequence[NDArray[Any]]) -> None:
+        n_times = int(header.sig_len)
+        super().__init__(lines, n_times, *_offsets_and_factors(header, channels))
+        self._missing = _missing(header, channels)
+
+    def numbers(self, rows: NDArray[np.intp], low: int, high: int) -> NDArray[Any]:
+        return _without_missing(super().numbers(rows, low, high), self._missing[rows])
+
+
+def _offsets_and_factors(header: Any, channels: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    at = list(channels)
+    baselines = np.array(header.baseline, dtype=np.float64)[at]
+    return -baselines, 1 / np.array(header.adc_gain, dtype=np.float64)[at]
+
+
+def _missing(header: Any, channels: Sequence[int]) -> FloatArray:
+    return np.array([[_MISSING.get(header.fmt[channel], np.nan)] for channel in channels])
+
+
+def _without_missing(counts: NDArray[Any], missing: FloatArray) -> NDArray[Any]:
+    if not np.any(counts.min(axis=1, initial=0) == missing[:, 0]):  # each is the lowest there is
+        return counts
+    return np.where(counts == missing, np.nan, counts)
+
+
+def _samples(path: Path, header: Any, channels: Sequence[int]) -> StoredSamples:
+    moved = [*(header.skew or ()), *(header.byte_offset or ())]
+    if any(moved) or not {header.fmt[channel] for channel in channels} <= {*_PLAIN}:
+        return _Counts(path, header, channels)
+    names = list(header.file_name)
+    mapped = {name: _mapped(path, header, name) for name in {names[i] for i in channels}}
+    lines = [mapped[names[i]][:, names[:i].count(names[i])] for i in channels]
+    return _PlainCounts(header, channels, lines)
+
+
+def _mapped(path: Path, header: Any, name: str) -> NDArray[Any]:
+    kinds = {kind for kind, each in zip(header.fmt, header.file_name, strict=True) if each == name}
+    shape = (int(header.sig_len), header.file_name.count(name))
+    dtype = np.dtype(_PLAIN[kinds.pop()])
+    try:
+        if kinds:
+            raise ValueError("its signals are of several formats")
+        return np.memmap(path.parent / name, dtype, "r", shape=shape)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
 
 
 def read_wfdb(path: Path, plan: FileMapping | None = None) -> Signals:
@@ -109,7 +153,7 @@ def read_wfdb(path: Path, plan: FileMapping | None = None) -> Signals:
         names=unique(names, longest=None),
         units=units,
         rates=[fs] * len(names),
-        pick=lambda rows: _WfdbSamples(path, header, rows),
+        pick=lambda rows: _samples(path, header, rows),
         annotations=[Annotation(0.0, n_times / fs, task)] if (task := _task(header)) else (),
     )
 
