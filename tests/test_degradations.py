@@ -109,7 +109,7 @@ def findings(real, made):
 
 @pytest.fixture
 def few_trees(monkeypatch):
-    monkeypatch.setattr("myosynth.evaluation.fidelity.N_TREES", 8)
+    monkeypatch.setattr("myosynth.evaluation.distances.N_TREES", 8)
 
 
 def anonymous(segments):

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from myosynth.evaluation.fidelity import (
-    Sample,
-    Scale,
+from myosynth.evaluation.distances import (
     c2st_auc,
-    compare,
     coverage,
-    describe,
-    effort_response,
+    gaussian_kernel,
     mmd_permutation,
+    permutation_p,
     recall,
 )
+from myosynth.evaluation.fidelity import Sample, Scale, compare, describe, effort_response
+from myosynth.evaluation.halves import SubjectHalves, spread_of
+from myosynth.evaluation.intervals import interval_of
 from myosynth.signal.features import FEATURES
 
 FS = 1000.0
@@ -127,7 +127,7 @@ def test_recall_and_coverage_see_a_lost_mode_and_a_far_one(rng):
 def test_blocks_do_not_change_neighbours(rng, monkeypatch):
     one, two = rng.standard_normal((50, 3)), 0.5 + rng.standard_normal((50, 3))
     whole = recall(one, two), coverage(one, two)
-    monkeypatch.setattr("myosynth.evaluation.fidelity._KNN_BLOCK", 7)
+    monkeypatch.setattr("myosynth.evaluation.distances._KNN_BLOCK", 7)
     np.testing.assert_array_equal(recall(one, two), whole[0])
     np.testing.assert_array_equal(coverage(one, two), whole[1])
 
@@ -138,15 +138,72 @@ def test_c2st_is_at_chance_for_equals_and_at_one_for_strangers(rng):
     assert c2st_auc(one, two + 4, seed=0) > 0.99
 
 
-def test_bootstrap_draws_scatter_around_the_value(rng):
+def test_every_metric_has_a_spread_about_its_value(rng):
     one, two = noise_sample(rng, 50), noise_sample(rng, 50, gain=1.05)
-    index = tuple(rng.integers(50, size=(2, 60, 50)))
-    got = compare(one, two, Scale.fit(one, 1, FS), seed=0, index=index)
+    splits = SubjectHalves(one.subject, 30, rng)
+    halves = splits.rows(one.subject), splits.rows(two.subject)
+    got = compare(one, two, Scale.fit(one, 1, FS), seed=0, halves=halves)
     assert set(got.draws) == set(got.values)
-    for key in (("time", "w1"), ("spectral", "lsd"), ("all", "mmd2"), ("time", "c2st")):
-        draws = got.draws[key]
-        assert np.std(draws) > 0
-        assert draws.min() - np.std(draws) <= got.values[key] <= draws.max() + np.std(draws)
+    for key, spread in got.draws.items():
+        assert np.std(spread) > 0, key
+        assert np.mean(spread) == pytest.approx(0, abs=1e-12)
+
+
+def test_halves_are_the_same_for_all_samples_of_the_same_people_and_split_nobody(rng):
+    subject = np.repeat(["a", "b", "c", "d"], 5)
+    splits = SubjectHalves(subject, 20, rng)
+    one, two = splits.rows(subject), splits.rows(subject[::-1])
+    assert one.shape == (2, 20, 10)
+    for side in range(2):
+        for draw in range(20):
+            people = set(subject[one[side, draw]])
+            assert len(people) == 2
+            assert people == set(subject[::-1][two[side, draw]])
+            assert len(set(one[side, draw])) == 10  # nothing is repeated
+            assert not people & set(subject[one[1 - side, draw]])
+
+
+def test_samples_without_people_are_split_by_segment(rng):
+    splits = SubjectHalves(np.array(["a", "b", "c"]), 10, rng)
+    rows = splits.rows(np.full(9, ""))
+    assert rows.shape == (2, 10, 4)
+    assert not set(rows[0, 0]) & set(rows[1, 0])
+
+
+def test_spread_of_a_mean_is_its_textbook_interval():
+    """Means of 12 people: deviation s / √12, Student's t with 11 degrees of freedom."""
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(12)
+    splits = SubjectHalves(np.array([f"s{i:02d}" for i in range(12)]), 4000, rng)
+    rows = splits.rows(np.array([f"s{i:02d}" for i in range(12)]))
+    one, two = values[rows[0]].mean(axis=1), values[rows[1]].mean(axis=1)
+    low, high = interval_of(values.mean(), spread_of(one, two, 11, rng))
+    half = 2.200985 * values.std(ddof=1) / np.sqrt(12)
+    assert high - values.mean() == pytest.approx(half, rel=0.03)
+    assert values.mean() - low == pytest.approx(half, rel=0.03)
+
+
+def test_what_does_not_add_up_over_people_counts_half(rng):
+    one, two = np.array([1.0, 3.0] * 500), np.array([1.0, 3.0] * 500)
+    spread = spread_of(one, two, 10**6, rng)  # odd part 0, even part of variance 1
+    assert np.mean(spread**2) == pytest.approx(0.5, rel=0.1)
+    assert np.mean(spread_of(one, two, 10**6, rng, beyond=0.0) ** 2) == 0
+    least = spread_of(one, two, 10**6, rng, beyond=0.0, least_sd=0.2)
+    assert np.mean(least**2) == pytest.approx(0.04, rel=0.15)
+
+
+def test_p_is_uniform_for_halves_of_a_cohort_whose_people_differ(rng):
+    """Five segments of each person, much more alike than those of two people."""
+    subject = np.repeat([f"s{i}" for i in range(16)], 5)
+    p, by_segment = [], []
+    for _ in range(80):
+        table = np.repeat(rng.standard_normal((16, 3)), 5, axis=0)
+        table += 0.3 * rng.standard_normal(table.shape)
+        kernel = gaussian_kernel(table)
+        p.append(permutation_p(kernel, 40, rng, 99, (subject[:40], subject[40:])))
+        by_segment.append(permutation_p(kernel, 40, rng, 99))
+    assert kstest(p, "uniform").pvalue > 0.01
+    assert np.mean(np.array(by_segment) <= 0.05) > 0.5
 
 
 def test_constant_columns_are_left_out(rng):
@@ -165,8 +222,9 @@ def test_effort_response_recovers_a_line(rng):
     assert np.isnan(effort_response(np.ones(5), asked[:5])).all()
 
 
-def test_a_resample_of_one_segment_is_no_crash(rng):
-    one = noise_sample(rng, 20)
-    index = (np.zeros((3, 20), dtype=int), rng.integers(20, size=(3, 20)))
-    got = compare(one, noise_sample(rng, 20), Scale.fit(one, 1, FS), seed=0, index=index)
+def test_halves_of_two_segments_are_no_crash(rng):
+    one, two = noise_sample(rng, 4), noise_sample(rng, 4)
+    splits = SubjectHalves(one.subject, 3, rng)
+    halves = splits.rows(one.subject), splits.rows(two.subject)
+    got = compare(one, two, Scale.fit(one, 1, FS), seed=0, halves=halves, c2st=False)
     assert all(np.isfinite(draws).all() for draws in got.draws.values())

@@ -6,6 +6,7 @@ from scipy.signal import lfilter
 
 from myosynth.errors import FormatError, InputError, NotEnoughDataError
 from myosynth.evaluation import Scores, evaluate
+from myosynth.evaluation.fidelity import compare
 from myosynth.evaluation.scores import ROW_KEYS
 from myosynth.recordings import SegmentSet
 
@@ -16,7 +17,7 @@ QUICK = {"n_bootstrap": 40, "n_repeats": 6, "n_jobs": 1}
 @pytest.fixture(autouse=True, scope="module")
 def few_trees():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("myosynth.evaluation.fidelity.N_TREES", 8)
+        patch.setattr("myosynth.evaluation.distances.N_TREES", 8)
         yield
 
 
@@ -125,21 +126,34 @@ def test_round_trip_shows_its_own_loss_only(scores_of_truth):
 
 
 @pytest.mark.slow
-def test_holdout_as_synthetic_is_zero_and_other_people_are_one(real):
-    holdout = evaluate(real, real.where(split="holdout"), **QUICK)
-    others = evaluate(real, real.where(split="unseen"), **QUICK)
-    assert {"copies", "holdout_copied"} <= codes(holdout)
-    checked = 0
-    for task in real.tasks:
-        for group in ("time", "spectral", "envelope", "higher_order"):
-            zero = holdout.select(task=task, group=group, metric="w1")[0]
-            one = others.select(task=task, group=group, metric="w1")[0]
-            if zero["z"] is not None:
-                assert zero["z_low"] <= 0 <= zero["z_high"]
-            if one["z"] is not None:
-                checked += 1
-                assert one["z_low"] <= 1 <= one["z_high"]
-    assert checked >= 3
+def test_holdout_as_synthetic_is_zero_and_other_people_are_one(monkeypatch):
+    """In six cohorts: of 95 % intervals some miss, so that the share is tested at one."""
+
+    def without_forests(*samples, **settings):
+        return compare(*samples, **{**settings, "c2st": False})
+
+    monkeypatch.setattr("myosynth.evaluation.protocol.compare", without_forests)
+    monkeypatch.setattr("myosynth.evaluation.protocol._utility", lambda *_: [])
+    settings = {**QUICK, "n_bootstrap": 100}
+    held, z = [], []
+    for first in range(0, 600, 100):
+        known, others = range(first, first + 10), range(first + 10, first + 16)
+        real = SegmentSet.concatenate([
+            cohort(known, "train", first + 1),
+            cohort(known, "holdout", first + 2),
+            cohort(others, "unseen", first + 3),
+        ])  # fmt: skip
+        zero = evaluate(real, real.where(split="holdout"), **settings)
+        assert {"copies", "holdout_copied"} <= codes(zero)
+        for row in zero.select(metric="w1"):
+            assert row["z"] is None or row["z_low"] <= 0 <= row["z_high"], row
+        for row in evaluate(real, real.where(split="unseen"), **settings).select(metric="w1"):
+            if row["z"] is not None:
+                held.append(row["z_low"] <= 1 <= row["z_high"])
+                z.append(row["z"])
+    assert len(held) >= 20
+    assert np.mean(held) >= 0.85
+    assert 0.6 < np.median(z) < 1.4
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def covered(scores, wanted):
 
 
 def test_real_holdout_is_at_zero_and_other_people_are_at_one(real, monkeypatch):
-    monkeypatch.setattr("myosynth.evaluation.fidelity.N_TREES", 8)
+    monkeypatch.setattr("myosynth.evaluation.distances.N_TREES", 8)
     settings = {"n_bootstrap": 60, "n_repeats": 8, "n_jobs": 1, "max_segments": 60}
     real = real[real.task != "gait"][::2]
     n, outside = covered(evaluate(real, real.where(split="holdout"), **settings), 0)

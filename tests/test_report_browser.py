@@ -45,7 +45,7 @@ def pages(tmp_path_factory):
     both = SegmentSet.concatenate(parts)
     real, made = both[np.flatnonzero(both.split != "")], both[np.flatnonzero(both.split == "")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("myosynth.evaluation.fidelity.N_TREES", 8)
+        patch.setattr("myosynth.evaluation.distances.N_TREES", 8)
         scores = evaluate(real, made, n_bootstrap=20, n_repeats=3, n_jobs=1)
     write_report(scores, real, made, out, provenance={"seed": 0, "inputs": [{"sha256": "a" * 64}]})
     write_comparison({"first": scores, "second": scores}, out)

@@ -9,13 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft
-from scipy.spatial.distance import cdist
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.model_selection import StratifiedKFold
 
+from myosynth.evaluation.distances import (
+    autocorrelation_distance,
+    c2st_scores,
+    coverage,
+    gaussian_kernel,
+    ks_distance,
+    permutation_p,
+    recall,
+    spectral_distance,
+    w1_distances,
+    weighted_mmd2,
+    wins,
+)
+from myosynth.evaluation.halves import spread_of
 from myosynth.recordings import SignalArray
-from myosynth.signal.features import FEATURES, band_limits, envelope, feature_table, segment_psd
+from myosynth.signal.features import FEATURES, envelope, feature_table, segment_psd
 
 __all__ = [
     "METRICS",
@@ -23,13 +33,9 @@ __all__ = [
     "Metric",
     "Sample",
     "Scale",
-    "c2st_auc",
     "compare",
-    "coverage",
     "describe",
     "effort_response",
-    "mmd_permutation",
-    "recall",
 ]
 
 Array = NDArray[np.float64]
@@ -37,12 +43,7 @@ Index = NDArray[np.intp]
 Key = tuple[str, str]
 """(group, metric) of a row."""
 
-K_NEAREST = 5
-N_LAGS = 64
-MMD_WIDTHS = (0.25, 1.0, 4.0)
 C2ST_GROUPS = ("all", "time", "higher_order")
-N_TREES = 60
-_KNN_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -162,144 +163,6 @@ def _correlations(signals: Array, pairs: tuple[Index, Index]) -> Array:
     return result
 
 
-# ---- distances of equal samples; a and b are standardised tables (n, d) ----
-
-
-def _w1(a: Array, b: Array) -> Array:
-    """1-Wasserstein distance of each column; equal sizes make it a mean over sorted pairs."""
-    result: Array = np.mean(np.abs(np.sort(a, axis=0) - np.sort(b, axis=0)), axis=0)
-    return result
-
-
-def _ks(a: Array, b: Array) -> float:
-    both = np.concatenate([a, b])
-    order = np.argsort(both, axis=0, kind="stable")
-    ordered = np.take_along_axis(both, order, axis=0)
-    steps = np.cumsum(np.where(order < len(a), 1.0, -1.0), axis=0) / len(a)
-    # inside a run of equal values the difference is not defined
-    last = np.concatenate([ordered[1:] != ordered[:-1], np.ones((1, a.shape[1]), dtype=bool)])
-    return float(np.max(np.abs(steps) * last, axis=0).mean())
-
-
-def _lsd(one: Array, two: Array, frequencies: Array, fs: float) -> float:
-    top = min(450.0, float(band_limits(fs)[-1]))
-    inside = (frequencies >= 20.0) & (frequencies <= top)
-    decibels = 10 * np.log10((one[:, inside] + 1e-24) / (two[:, inside] + 1e-24))
-    return float(np.sqrt(np.mean(decibels**2, axis=-1)).mean())
-
-
-def _acd(one: Array, two: Array) -> float:
-    """Autocorrelations by the Wiener–Khinchin theorem from the mean spectra."""
-    difference = _autocorrelation(one) - _autocorrelation(two)
-    return float(np.sqrt(np.sum(difference**2, axis=-1)).mean())
-
-
-def _autocorrelation(psd: Array) -> Array:
-    two_sided = psd.copy()
-    two_sided[..., 1:] /= 2
-    r = irfft(two_sided, axis=-1)
-    result: Array = r[..., :N_LAGS] / np.maximum(r[..., :1], 1e-300)
-    return result
-
-
-def _kernel(both: Array) -> Array:
-    """Mean of three Gaussian kernels whose widths are multiples of the median distance.
-
-    Source: Gretton et al. (2012), Journal of Machine Learning Research 13, 723–773.
-    """
-    squares = cdist(both, both, "sqeuclidean")
-    median = max(float(np.median(squares[np.triu_indices(len(both), 1)])), 1e-12)
-    kernels = [np.exp(-squares / (2 * width**2 * median)) for width in MMD_WIDTHS]
-    result: Array = np.mean(kernels, axis=0)
-    np.fill_diagonal(result, 0.0)
-    return result
-
-
-def _mmd2(kernel: Array, left: Array, right: Array) -> Array:
-    """Unbiased MMD² for rows of weights (n_draws, n_both); the kernel's diagonal is zero.
-
-    Gretton et al. (2012), eq. 3, with weights instead of ones.
-    """
-
-    def mean(u: Array, v: Array, same: bool) -> Array:
-        total = np.sum((u @ kernel) * v, axis=1)
-        pairs = u.sum(axis=1) * v.sum(axis=1) - (np.sum(u * v, axis=1) if same else 0.0)
-        # a resample of one single segment has no pairs and no distances either
-        result: Array = total / np.maximum(pairs, 1.0)
-        return result
-
-    result: Array = mean(left, left, True) + mean(right, right, True) - 2 * mean(left, right, False)
-    return result
-
-
-def mmd_permutation(a: Array, b: Array, rng: np.random.Generator, n: int = 199) -> float:
-    """Permutation p-value of MMD² = 0 for standardised tables; uniform when both are alike."""
-    kernel = _kernel(np.concatenate([a, b]))
-    return _permutation_p(kernel, len(a), rng, n)
-
-
-def _permutation_p(kernel: Array, n_left: int, rng: np.random.Generator, n: int = 199) -> float:
-    left = np.zeros((n + 1, len(kernel)))
-    left[0, :n_left] = 1
-    left[1:] = rng.permuted(np.broadcast_to(left[0], (n, len(kernel))), axis=1)
-    values = _mmd2(kernel, left, 1 - left)
-    return float(np.mean(values >= values[0] - 1e-15))
-
-
-def _radii(points: Array) -> Array:
-    k = min(K_NEAREST, len(points) - 1)
-    return np.concatenate([np.partition(cdist(b, points), k)[:, k] for b in _blocks(points)])
-
-
-def recall(real: Array, synthetic: Array) -> NDArray[np.bool_]:
-    """Whether each real point lies in the 5-neighbour ball of a synthetic one.
-
-    Source: Kynkäänniemi et al. (2019), arXiv:1904.06991.
-    """
-    radii = _radii(synthetic)
-    blocks = [np.any(cdist(block, synthetic) <= radii, axis=1) for block in _blocks(real)]
-    return np.concatenate(blocks)
-
-
-def coverage(real: Array, synthetic: Array) -> NDArray[np.bool_]:
-    """Whether each real point has a synthetic one within its own 5-neighbour ball.
-
-    Source: Naeem et al. (2020), arXiv:2002.09797.
-    """
-    nearest = np.concatenate([cdist(b, synthetic).min(axis=1) for b in _blocks(real)])
-    result: NDArray[np.bool_] = nearest <= _radii(real)
-    return result
-
-
-def _blocks(points: Array) -> list[Array]:
-    return [points[i : i + _KNN_BLOCK] for i in range(0, len(points), _KNN_BLOCK)]
-
-
-def _c2st_scores(a: Array, b: Array, seed: int, n_jobs: int) -> tuple[Array, Array]:
-    x = np.concatenate([a, b])
-    y = np.r_[np.zeros(len(a), dtype=int), np.ones(len(b), dtype=int)]
-    scores = np.empty(len(x))
-    folds = StratifiedKFold(min(5, len(a), len(b)), shuffle=True, random_state=seed)
-    for train, test in folds.split(x, y):
-        forest = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, random_state=seed, n_jobs=n_jobs)
-        scores[test] = forest.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
-    return scores[: len(a)], scores[len(a) :]
-
-
-def _wins(a: Array, b: Array) -> Array:
-    """(n_a, n_b): 1 where b scores above a, ½ at ties; its mean is the AUC."""
-    result: Array = (b[None, :] > a[:, None]) + 0.5 * (b[None, :] == a[:, None])
-    return result
-
-
-def c2st_auc(a: Array, b: Array, *, seed: int, n_jobs: int = 1) -> float:
-    """Classifier two-sample test: AUC of a forest over 5 folds.
-
-    Source: Lopez-Paz & Oquab (2017), arXiv:1610.06545.
-    """
-    return float(_wins(*_c2st_scores(a, b, seed, n_jobs)).mean())
-
-
 # ---- one comparison: value, and its bootstrap ----
 
 
@@ -311,8 +174,8 @@ class Comparison:
     ----------
     values : dict of Key to float
         The metrics.
-    draws : dict of Key to array, (n_bootstrap,)
-        The same on resampled segments; empty without `index`.
+    draws : dict of Key to array, (2 · n_pairs,)
+        Deviations that other people would make (`spread_of`); empty without `halves`.
     p : float or None
         Permutation p-value of MMD².
     """
@@ -328,7 +191,7 @@ def compare(
     scale: Scale,
     *,
     seed: int,
-    index: tuple[Index, Index] | None = None,
+    halves: tuple[Index, Index] | None = None,
     n_jobs: int = 1,
     c2st: bool = True,
 ) -> Comparison:
@@ -344,96 +207,156 @@ def compare(
         Real means and standard deviations of the task.
     seed : int
         For the folds, the forest and the permutations.
-    index : two arrays of int, (n_bootstrap, n)
-        Resampled rows of `a` and of `b`.
+    halves : two arrays of int, (2, n_pairs, n // 2)
+        Rows of `a` and of `b` in halves and their complements, of `SubjectHalves`.
     n_jobs : int
         Threads of the forest.
     c2st : bool
         Whether to train the classifiers, the slow part.
     """
     left, right = scale.apply(a.table), scale.apply(b.table)
-    frequencies = np.linspace(0.0, scale.fs / 2, a.psd.shape[-1])
-
-    def cheap(ra: Index | slice, rb: Index | slice) -> dict[Key, float]:
-        distances = _w1(left[ra], right[rb])
-        values = {
-            (g, "w1"): float(distances[c].mean()) for g, c in scale.groups.items() if g != "all"
-        }
-        values["all", "ks"] = _ks(left[ra][:, every], right[rb][:, every])
-        mean_a, mean_b = a.psd[ra].mean(axis=0), b.psd[rb].mean(axis=0)
-        values["spectral", "lsd"] = _lsd(mean_b, mean_a, frequencies, scale.fs)
-        values["spectral", "acd"] = _acd(mean_b, mean_a)
-        return values
-
     every = scale.groups["all"]
-    values = cheap(slice(None), slice(None))
-    draws: dict[Key, Array] = {}
-    if index is not None:
-        drawn = [cheap(ra, rb) for ra, rb in zip(*index, strict=True)]
-        draws = {key: np.array([one[key] for one in drawn]) for key in values}
-    counts = None if index is None else (_counts(index[0], len(a)), _counts(index[1], len(b)))
-    # segments that name nobody are each their own
-    n_subjects = len(np.unique(a.subject)) if np.any(a.subject != "") else len(a)
-    joint = left[:, every], right[:, every]
-    p = _add_joint(*joint, seed, counts, n_subjects, values, draws)
+    values = _one_by_one(left, right, scale) | _spectra(_mean(a.psd), _mean(b.psd), scale)
+    seen: dict[Key, tuple[Array, Array]] = {}
+    if halves is not None:
+        seen = _in_halves(a, b, left, right, scale, halves)
+    _add_joint(left[:, every], right[:, every], halves, values, seen)
+    p = _p_of_no_difference(a, b, left[:, every], right[:, every], seed)
     if c2st:
         for group in C2ST_GROUPS:
             columns = scale.groups.get(group)
             if columns is None:
                 continue
-            wins = _wins(*_c2st_scores(left[:, columns], right[:, columns], seed, n_jobs))
-            values[group, "c2st"] = float(wins.mean())
-            if counts is not None:
-                wa, wb = counts[0] / len(a), counts[1] / len(b)
-                draws[group, "c2st"] = np.sum((wa @ wins) * wb, axis=1)
-    return Comparison(values, draws, p)
+            won = wins(*c2st_scores(left[:, columns], right[:, columns], seed, n_jobs))
+            values[group, "c2st"] = float(won.mean())
+            if halves is not None:
+                seen[group, "c2st"] = _areas(won, halves)
+    return Comparison(values, _spreads(values, seen, _contrasts(a, b), seed), p)
+
+
+def _contrasts(a: Sample, b: Sample) -> int:
+    """Degrees of freedom: between the subjects of the side with fewer, or of both where both name
+    their own. Segments that name nobody are each their own."""
+    names = [set(each.subject.tolist()) for each in (a, b)]
+    sizes = [
+        len(each) if len(own) == 1 else len(own) for each, own in zip((a, b), names, strict=True)
+    ]
+    apart = min(map(len, names)) > 1 and not names[0] & names[1]
+    return max(1, (2 if apart else 1) * (min(sizes) - 1))
+
+
+def _mean(psd: Array) -> Array:
+    result: Array = psd.mean(axis=0)
+    return result
+
+
+def _one_by_one(left: Array, right: Array, scale: Scale) -> dict[Key, float]:
+    """Distances feature by feature."""
+    distances = w1_distances(left, right)
+    values = {(g, "w1"): float(distances[c].mean()) for g, c in scale.groups.items() if g != "all"}
+    every = scale.groups["all"]
+    values["all", "ks"] = ks_distance(left[:, every], right[:, every])
+    return values
+
+
+def _spectra(one: Array, two: Array, scale: Scale) -> dict[Key, float]:
+    frequencies = np.linspace(0.0, scale.fs / 2, one.shape[-1])
+    return {
+        ("spectral", "lsd"): spectral_distance(two, one, frequencies, scale.fs),
+        ("spectral", "acd"): autocorrelation_distance(two, one),
+    }
+
+
+def _in_halves(
+    a: Sample, b: Sample, left: Array, right: Array, scale: Scale, halves: tuple[Index, Index]
+) -> dict[Key, tuple[Array, Array]]:
+    """Distances feature by feature and of spectra in each half and its complement."""
+    sides: list[dict[Key, Array]] = []
+    for rows_a, rows_b in zip(*halves, strict=True):
+        mean_a, mean_b = (
+            _counts(rows, len(each)) @ each.psd.reshape(len(each), -1) / rows.shape[1]
+            for rows, each in ((rows_a, a), (rows_b, b))
+        )
+        shape = a.psd.shape[1:]
+        drawn = [
+            _one_by_one(left[ra], right[rb], scale)
+            | _spectra(one.reshape(shape), two.reshape(shape), scale)
+            for ra, rb, one, two in zip(rows_a, rows_b, mean_a, mean_b, strict=True)
+        ]
+        sides.append({key: np.array([one[key] for one in drawn]) for key in drawn[0]})
+    return {key: (sides[0][key], sides[1][key]) for key in sides[0]}
 
 
 def _add_joint(
     left: Array,
     right: Array,
-    seed: int,
-    counts: tuple[Array, Array] | None,
-    n_subjects: int,
+    halves: tuple[Index, Index] | None,
     values: dict[Key, float],
-    draws: dict[Key, Array],
-) -> float:
-    """MMD², recall and coverage; returns the permutation p of the first.
-
-    Recall and coverage are resampled on the real side only: repeated synthetic points would
-    shrink their neighbour balls to nothing.
-    """
-    kernel = _kernel(np.concatenate([left, right]))
-    ones = np.r_[np.ones(len(left)), np.zeros(len(right))][None]
-    values["all", "mmd2"] = float(_mmd2(kernel, ones, 1 - ones)[0])
-    inside = {"recall": recall(left, right), "coverage": coverage(left, right)}
-    for name, hits in inside.items():
-        values["all", name] = float(hits.mean())
-    if counts is not None:
+    seen: dict[Key, tuple[Array, Array]],
+) -> None:
+    """MMD², recall and coverage."""
+    n = len(left)
+    kernel = gaussian_kernel(np.concatenate([left, right]))
+    ones = np.r_[np.ones(n), np.zeros(len(right))][None]
+    values["all", "mmd2"] = float(weighted_mmd2(kernel, ones, 1 - ones)[0])
+    shares = {"recall": recall, "coverage": coverage}
+    for name, inside in shares.items():
+        values["all", name] = float(inside(left, right).mean())
+    if halves is None:
+        return
+    kernels = []
+    found: dict[str, list[Array]] = {name: [] for name in shares}
+    for rows_a, rows_b in zip(*halves, strict=True):
+        own, other = _counts(rows_a, n), _counts(rows_b, len(right))
         zeros = np.zeros_like
-        draws["all", "mmd2"] = _mmd2(
-            kernel,
-            np.concatenate([counts[0], zeros(counts[1])], axis=1),
-            np.concatenate([zeros(counts[0]), counts[1]], axis=1),
-        )
-        rng = np.random.default_rng([seed, 1])
-        for name, hits in inside.items():
-            draws["all", name] = _shares(counts[0] @ hits / len(left), n_subjects, rng)
-    return _permutation_p(kernel, len(left), np.random.default_rng(seed))
+        kernels.append(weighted_mmd2(kernel, np.c_[own, zeros(other)], np.c_[zeros(own), other]))
+        for name, inside in shares.items():
+            pairs = zip(rows_a, rows_b, strict=True)
+            found[name].append(np.array([inside(left[ra], right[rb]).mean() for ra, rb in pairs]))
+    seen["all", "mmd2"] = kernels[0], kernels[1]
+    for name, (one, two) in found.items():
+        seen["all", name] = one, two
 
 
-def _shares(drawn: Array, n_subjects: int, rng: np.random.Generator) -> Array:
-    """Resampled shares, each with the spread that one person more or less inside would make.
+def _p_of_no_difference(a: Sample, b: Sample, left: Array, right: Array, seed: int) -> float:
+    """On a scale fitted to both sides: one that fits one side better could not be permuted."""
+    both = np.concatenate([left, right])
+    kernel = gaussian_kernel(both / np.maximum(both.std(axis=0), 1e-12))
+    rng = np.random.default_rng(seed)
+    return permutation_p(kernel, len(a), rng, subject=(a.subject, b.subject))
 
-    Resampling alone gives a share of 0 or 1 no spread at all, and knows nothing of the synthetic
-    side. Source: Jeffreys' prior, as in Brown et al. (2001), doi:10.1214/ss/1009213286.
+
+def _areas(won: Array, halves: tuple[Index, Index]) -> tuple[Array, Array]:
+    """AUC between the halves, of scores that stay as they are."""
+    one, two = (
+        np.einsum("ki,ij,kj->k", _counts(ra, len(won)), won, _counts(rb, won.shape[1]),
+                  optimize=True) / (ra.shape[1] * rb.shape[1])
+        for ra, rb in zip(*halves, strict=True)
+    )  # fmt: skip
+    return one, two
+
+
+def _spreads(
+    values: dict[Key, float], seen: dict[Key, tuple[Array, Array]], n_contrasts: int, seed: int
+) -> dict[Key, Array]:
+    """A share of 0 or 1 has no spread in any half: it gets what one person more or less would make.
+
+    Source: Jeffreys' prior, as in Brown et al. (2001), doi:10.1214/ss/1009213286.
     """
-    result: Array = rng.beta(n_subjects * drawn + 0.5, n_subjects * (1 - drawn) + 0.5)
-    return result
+    rng = np.random.default_rng([seed, 1])
+    draws = {}
+    for key, (one, two) in seen.items():
+        least = 0.0
+        if key[1] in {"recall", "coverage"}:
+            share = (n_contrasts * values[key] + 0.5) / (n_contrasts + 1)
+            least = float(np.sqrt(share * (1 - share) / (n_contrasts + 2)))
+        beyond = 0.0 if key[1] in {"mmd2", "recall", "coverage", "c2st"} else 0.5
+        draws[key] = spread_of(one, two, n_contrasts, rng, beyond=beyond, least_sd=least)
+    return draws
 
 
-def _counts(index: Index, n: int) -> Array:
-    result: Array = np.stack([np.bincount(rows, minlength=n) for rows in index]).astype(float)
+def _counts(rows: Index, n: int) -> Array:
+    result: Array = np.stack([np.bincount(row, minlength=n) for row in rows]).astype(float)
     return result
 
 

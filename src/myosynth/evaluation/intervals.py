@@ -1,20 +1,20 @@
-"""How sure a figure is: resampled subjects, and the axis between the floors."""
+"""How sure a figure is, and the axis between the floors."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from myosynth.evaluation.fidelity import METRICS, Comparison, Key
 
-__all__ = ["Axis", "SubjectDraws", "centred_interval"]
+__all__ = ["Axis", "interval_of"]
 
 Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+_NORMAL = 1.959964
 
 
-def centred_interval(value: float, draws: Array) -> tuple[float, float]:
-    """95 % interval of a distance from its bootstrap, whose own mean is biased upwards."""
-    low, high = value + np.quantile(draws - draws.mean(), [0.025, 0.975])
-    return float(low), float(high)
+def interval_of(value: float, spread: Array) -> tuple[float, float]:
+    """95 % interval of a metric from its deviations (`halves.spread_of`)."""
+    half = _NORMAL * float(np.sqrt(np.mean(spread**2)))
+    return value - half, value + half
 
 
 class Axis:
@@ -34,7 +34,7 @@ class Axis:
         self.given = False
         if len(new) < 2:
             return
-        draws = same.draws[key] - same.draws[key].mean()
+        draws = same.draws[key]
         # N subjects hold N − 1 independent contrasts, however often they are split
         picks = rng.choice(new, size=(len(draws), max(1, min(n_subjects - 1, len(new)))))
         width = worse * (picks.mean(axis=1) - self.same - draws)
@@ -54,34 +54,3 @@ class Axis:
             return None, None
         low, high = np.quantile((draws - self._same_draws) / self._widths, [0.025, 0.975])
         return float(low), float(high)
-
-
-class SubjectDraws:
-    """Which subjects are drawn in each resample: the same for every sample of one task."""
-
-    def __init__(self, subject: NDArray[np.str_], n_bootstrap: int, rng: np.random.Generator):
-        self._subjects = np.unique(subject)
-        n = len(self._subjects)
-        self._drawn = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
-        self._rng = rng
-
-    def rows(self, subject: NDArray[np.str_]) -> Index:
-        """(n_bootstrap, n) rows: subjects first, then segments within them.
-
-        A sample whose subjects are not the real ones (most synthetic sets) is drawn by its own
-        subjects where it names several, and else by segment.
-        """
-        names, which = np.unique(subject, return_inverse=True)
-        n = len(subject)
-        if np.isin(names, self._subjects).all():
-            column = np.searchsorted(self._subjects, names)
-            times = self._drawn[:, column]
-        else:
-            times = self._rng.multinomial(
-                len(names), np.full(len(names), 1 / len(names)), size=len(self._drawn)
-            )
-        weight = times[:, which].astype(float)
-        # none of this sample's subjects was drawn: fall back on all of them
-        weight[weight.sum(axis=1) == 0] = 1.0
-        weight /= weight.sum(axis=1, keepdims=True)
-        return np.stack([self._rng.choice(n, size=n, p=one) for one in weight])

@@ -27,14 +27,20 @@ from myosynth.evaluation.fidelity import (
     Comparison,
     Key,
     Sample,
-    Scale,
     compare,
-    describe,
     effort_response,
 )
-from myosynth.evaluation.intervals import Axis, SubjectDraws, centred_interval
+from myosynth.evaluation.halves import SubjectHalves
+from myosynth.evaluation.intervals import Axis, interval_of
+from myosynth.evaluation.samples import (
+    AUGMENTATIONS,
+    MIN_SEGMENTS,
+    RoundTrip,
+    TaskSamples,
+    prepare,
+)
 from myosynth.evaluation.scores import Finding, Scores, make_row
-from myosynth.evaluation.surrogates import SURROGATES, jittered, magnitude_warped
+from myosynth.evaluation.surrogates import SURROGATES
 from myosynth.evaluation.utility import (
     Labelled,
     forests_in_threads,
@@ -42,7 +48,7 @@ from myosynth.evaluation.utility import (
     leave_one_subject_out,
     utility_rows,
 )
-from myosynth.evaluation.validity import Scan, check_comparable, gate, near_copies, scan
+from myosynth.evaluation.validity import Scan, check_comparable, gate, scan
 from myosynth.recordings import SegmentSet
 from myosynth.signal.features import FEATURES
 
@@ -50,28 +56,9 @@ __all__ = ["MIN_SEGMENTS", "evaluate"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-RoundTrip = Callable[[NDArray[Any]], NDArray[Any]]
 Progress = Callable[[float, str], None]
 
-MIN_SEGMENTS = 8
-"""Fewer segments of a task in any of the compared samples: the task is not scored."""
 _N_CLASSIFIER_REPEATS = 6  # of the splits by subject: forests are the slow part
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One task's samples; `others` are the validation and unseen subjects."""
-
-    name: str
-    train: Sample
-    holdout: Sample
-    others: Sample
-    synthetic: Sample
-    reference: Sample
-    imitations: dict[str, Sample]
-    round_trip: Sample | None
-    scale: Scale
-    n_near_copies: int
 
 
 @dataclass(frozen=True)
@@ -147,11 +134,11 @@ def evaluate(
     found += judge.about_sets(real, synthetic, seen_real, seen)
     tasks = [name for name in real.tasks if name in synthetic.tasks]
     scores = Scores(validity=validity)
-    prepared: list[_Task] = []
+    prepared: list[TaskSamples] = []
     for number, name in enumerate(tasks):
         report(0.02 + 0.78 * number / len(tasks), f"task {name}")
         rng = np.random.default_rng([seed, number])
-        task = _prepare(real, synthetic, seen_real, seen, name, round_trip, settings, rng, found)
+        task = prepare(real, synthetic, seen_real, seen, name, round_trip, max_segments, rng, found)
         if task is not None:
             prepared.append(task)
             scores.rows += _task_rows(task, settings, rng)
@@ -169,137 +156,25 @@ def evaluate(
     return scores
 
 
-# ---- samples ----
-
-
-def _prepare(
-    real: SegmentSet,
-    synthetic: SegmentSet,
-    seen_real: Scan,
-    seen: Scan,
-    name: str,
-    round_trip: RoundTrip | None,
-    settings: _Settings,
-    rng: np.random.Generator,
-    found: list[Finding],
-) -> _Task | None:
-    def draw(rows: Index) -> Index:
-        few = rng.permutation(rows)[: settings.max_segments]
-        few.sort()
-        return few
-
-    def real_rows(*splits: str) -> Index:
-        chosen = (real.task == name) & np.isin(real.split, splits) & seen_real.finite
-        return draw(np.flatnonzero(chosen))
-
-    rows = {"train": real_rows("train"), "holdout": real_rows("holdout")}
-    rows["others"] = real_rows("validation", "unseen")
-    rows["synthetic"] = draw(np.flatnonzero((synthetic.task == name) & seen.finite))
-    few = {which: len(rows[which]) for which in ("train", "holdout", "synthetic")}
-    if min(few.values()) < MIN_SEGMENTS:
-        counts = ", ".join(f"{count} {which}" for which, count in few.items())
-        text = (
-            f"Task {name} is not scored: it has {counts} segments, and each needs at least "
-            f"{MIN_SEGMENTS}; record or generate more."
-        )
-        found.append(Finding("warning", "too_few", text))
-        return None
-    signals = real.read(rows["train"]).astype(np.float64)
-    made = synthetic.read(rows["synthetic"])
-    size = min(min(few.values()), len(signals))
-    samples = {
-        which: describe(real.read(rows[which]), real.fs, real.subject[rows[which]])
-        for which in ("train", "holdout", "others")
-    }
-    owners = synthetic.subject[rows["synthetic"]]
-    samples["synthetic"] = describe(made, real.fs, owners)
-    nobody = np.full(size, "")
-    imitations = {
-        label: describe(make(signals, real.fs, size, rng), real.fs, nobody)
-        for label, make in (SURROGATES | _AUGMENTATIONS).items()
-    }
-    known = Sample.join([samples["train"], samples["holdout"]])
-    scale = Scale.fit(known, real.n_channels, real.fs)
-    if "all" not in scale.groups:
-        text = f"Task {name} is not scored: its real segments are all constant."
-        found.append(Finding("warning", "constant_task", text))
-        return None
-    return _Task(
-        name=name,
-        reference=_reference(rows, samples, seen_real, seen, name, found),
-        imitations=imitations,
-        # of all subjects: the first rows are those of the first people alone
-        round_trip=_passed_through(
-            round_trip, signals[np.sort(rng.permutation(len(signals))[:size])], real.fs, name, found
-        ),
-        scale=scale,
-        n_near_copies=near_copies(signals, made),
-        **samples,
-    )
-
-
-_AUGMENTATIONS = {"jitter": jittered, "magnitude_warp": magnitude_warped}
-
-
-def _reference(
-    rows: dict[str, Index],
-    samples: dict[str, Sample],
-    seen_real: Scan,
-    seen: Scan,
-    name: str,
-    found: list[Finding],
-) -> Sample:
-    """The holdout without what the synthetic set copies; the train split where little is left.
-
-    A set would be at distance zero from itself. Real holdout segments handed in as synthetic are
-    thereby measured against the train split, which is the floor they should come out at.
-    """
-    for which in ("holdout", "train"):
-        own = ~np.isin(seen_real.digest[rows[which]], seen.digest)
-        if own.sum() >= max(MIN_SEGMENTS, 0.5 * len(own)):
-            if which == "train":
-                text = (
-                    f"Task {name}: the synthetic set holds the holdout segments themselves, so it "
-                    "is compared with the train split instead."
-                )
-                found.append(Finding("warning", "holdout_copied", text))
-            return samples[which].take(np.flatnonzero(own))
-    return samples["holdout"]
-
-
-def _passed_through(
-    round_trip: RoundTrip | None,
-    signals: Array,
-    fs: float,
-    name: str,
-    found: list[Finding],
-) -> Sample | None:
-    if round_trip is None:
-        return None
-    result = np.asarray(round_trip(signals.astype(np.float32)))
-    if result.shape != signals.shape or not np.isfinite(result).all():
-        text = f"Task {name}: the round trip changed the shape or gave NaN, so it is not shown."
-        found.append(Finding("warning", "round_trip", text))
-        return None
-    return describe(result, fs, np.full(len(result), ""))
-
-
 # ---- one task ----
 
 
-def _task_rows(task: _Task, settings: _Settings, rng: np.random.Generator) -> list[dict[str, Any]]:
+def _task_rows(
+    task: TaskSamples, settings: _Settings, rng: np.random.Generator
+) -> list[dict[str, Any]]:
     pool = Sample.join([task.train, task.holdout, task.others])
     n = _common_size(task, pool)
-    draws = SubjectDraws(pool.subject, settings.n_bootstrap, rng)
+    known = np.concatenate([task.train.subject, task.holdout.subject])
+    halves = SubjectHalves(known, settings.n_bootstrap // 2, rng)
 
-    def against(reference: Sample, sample: Sample, *, resample: bool = False) -> Comparison:
+    def against(reference: Sample, sample: Sample, *, spread: bool = False) -> Comparison:
         a, b = _pick(reference, n, rng), _pick(sample, n, rng)
-        index = (draws.rows(a.subject), draws.rows(b.subject)) if resample else None
-        return compare(a, b, task.scale, seed=settings.seed, index=index, n_jobs=settings.n_jobs)
+        rows = (halves.rows(a.subject), halves.rows(b.subject)) if spread else None
+        return compare(a, b, task.scale, seed=settings.seed, halves=rows, n_jobs=settings.n_jobs)
 
-    value = against(task.reference, task.synthetic, resample=True)
-    same = against(task.holdout, task.train, resample=True)
-    c3 = against(task.holdout, task.imitations["c3"], resample=True)
+    value = against(task.reference, task.synthetic, spread=True)
+    same = against(task.holdout, task.train, spread=True)
+    c3 = against(task.holdout, task.imitations["c3"], spread=True)
     others = {
         label: against(task.holdout, task.imitations[label]).values
         for label in SURROGATES
@@ -327,10 +202,10 @@ def _row(
     group, name = key
     metric = METRICS[name]
     sign = -1.0 if metric.better == "higher" else 1.0
-    spread = value.draws[key] - value.draws[key].mean()
-    low, high = centred_interval(value.values[key], value.draws[key])
+    spread = value.draws[key]
+    low, high = interval_of(value.values[key], spread)
     floor, top = _range(name)
-    ahead = c3.values[key] + c3.draws[key] - c3.draws[key].mean() - value.values[key] - spread
+    ahead = c3.values[key] + c3.draws[key] - value.values[key] - spread
     z_low, z_high = axis.interval(value.values[key] + spread)
     known = {label: values[key] for label, values in others.items()}
     known["c3"] = c3.values[key]
@@ -364,7 +239,7 @@ def _range(metric: str) -> tuple[float, float]:
     return 0.0, 1.0 if METRICS[metric].unit in {"0-1", "AUC"} else np.inf
 
 
-def _common_size(task: _Task, pool: Sample) -> int:
+def _common_size(task: TaskSamples, pool: Sample) -> int:
     sizes = [len(task.train), len(task.reference), len(task.holdout), len(task.synthetic)]
     n_subjects = len(np.unique(pool.subject))
     if n_subjects > 1:
@@ -374,7 +249,7 @@ def _common_size(task: _Task, pool: Sample) -> int:
 
 
 def _floor_new(
-    task: _Task, pool: Sample, n: int, settings: _Settings, rng: np.random.Generator
+    task: TaskSamples, pool: Sample, n: int, settings: _Settings, rng: np.random.Generator
 ) -> dict[Key, list[float]]:
     subjects = np.unique(pool.subject)
     values: dict[Key, list[float]] = {}
@@ -416,13 +291,13 @@ def _effort_rows(synthetic: SegmentSet, seen: Scan, name: str) -> list[dict[str,
 
 
 def _utility(
-    real: SegmentSet, tasks: list[_Task], settings: _Settings, found: list[Finding]
+    real: SegmentSet, tasks: list[TaskSamples], settings: _Settings, found: list[Finding]
 ) -> list[dict[str, Any]]:
     if not tasks:
         return []
     n_columns = len(FEATURES) * real.n_channels
 
-    def gather(pick: Callable[[_Task], Sample]) -> Labelled:
+    def gather(pick: Callable[[TaskSamples], Sample]) -> Labelled:
         parts = [(task.name, pick(task)) for task in tasks]
         return Labelled(
             np.concatenate([sample.table[:, :n_columns] for _, sample in parts]),
@@ -430,7 +305,7 @@ def _utility(
             np.concatenate([sample.subject for _, sample in parts]),
         )
 
-    def equal(pick: Callable[[_Task], Sample]) -> Labelled:
+    def equal(pick: Callable[[TaskSamples], Sample]) -> Labelled:
         rng = np.random.default_rng(settings.seed)
         return gather(lambda t: _pick(pick(t), min(len(t.train), len(t.synthetic)), rng))
 
@@ -453,7 +328,7 @@ def _utility(
         found.append(Finding("warning", "no_unseen", text))
     rivals = {
         label: equal(lambda t, label=label: t.imitations[label])  # type: ignore[misc]
-        for label in ("c3", *_AUGMENTATIONS)
+        for label in ("c3", *AUGMENTATIONS)
     }
     rows += utility_rows(
         train, synthetic, test, rivals,
@@ -463,7 +338,7 @@ def _utility(
 
 
 def _counts(
-    real: SegmentSet, synthetic: SegmentSet, tasks: list[_Task], settings: _Settings
+    real: SegmentSet, synthetic: SegmentSet, tasks: list[TaskSamples], settings: _Settings
 ) -> dict[str, Any]:
     splits = sorted(set(real.split.tolist()) - {""})
     return {
