@@ -1,7 +1,8 @@
 """What an evaluation hands back: rows, findings, the validity gate and where it came from."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from myosynth.errors import FormatError
 
-__all__ = ["ROW_KEYS", "SCHEMA", "Finding", "Scores", "make_row", "plain"]
+__all__ = ["ROW_KEYS", "SCHEMA", "Finding", "Scores", "make_row", "plain", "stored"]
 
 SCHEMA = "myosynth-scores/1"
 
@@ -102,22 +103,33 @@ class Scores:
         FormatError
             If the schema is another one or a part is missing.
         """
-        if content.get("schema") != SCHEMA:
-            raise FormatError(
-                f"these scores have the schema {content.get('schema')!r}, not {SCHEMA!r}; "
-                "make them again with: myosynth evaluate"
-            )
-        try:
+        with stored(content, SCHEMA, "evaluate"):
             return cls(
                 rows=[{key: row[key] for key in ROW_KEYS} for row in content["rows"]],
                 findings=[Finding(**finding) for finding in content["findings"]],
                 validity=dict(content["validity"]),
                 provenance_counts=dict(content["provenance_counts"]),
             )
-        except (KeyError, TypeError) as error:
-            raise FormatError(
-                f"these scores are damaged ({error}); make them again with: myosynth evaluate"
-            ) from error
+
+
+@contextmanager
+def stored(content: Mapping[str, Any], schema: str, command: str) -> Iterator[None]:
+    """While what `command` wrote is taken apart: one sentence for another schema or a missing part.
+
+    Raises
+    ------
+    FormatError
+        If the schema is another one, or the block meets a KeyError or TypeError.
+    """
+    again = f"make it again with: myosynth {command}"
+    if content.get("schema") != schema:
+        raise FormatError(
+            f"this result has the schema {content.get('schema')!r}, not {schema!r}; {again}"
+        )
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"this result is damaged ({error}); {again}") from error
 
 
 def make_row(task: str, group: str, metric: str, **values: Any) -> dict[str, Any]:

@@ -11,14 +11,12 @@ from scipy.stats import binomtest
 from myosynth.evaluation.privacy.canaries import DISGUISES, Planting, plan_planting
 from myosynth.evaluation.privacy.fingerprints import FINGERPRINTS, HINTS
 from myosynth.evaluation.privacy.matching import Best, Matcher, Source
-from myosynth.evaluation.privacy.results import Attack, Canary
+from myosynth.evaluation.privacy.results import Attack, Canary, segment_attack
 from myosynth.evaluation.privacy.statistics import (
     Groups,
     Gumbel,
-    area_under_curve,
     clopper_pearson,
     threshold_at_fpr,
-    tpr_at_fpr,
 )
 
 __all__ = ["COMBINED", "CopySearch", "search_copies"]
@@ -277,7 +275,15 @@ def _gather(found: dict[str, _One], groups: Groups, rng: np.random.Generator) ->
     copies[COMBINED] = np.any(list(copies.values()), axis=0)
     held = np.any([one.holdout_copies for one in found.values()], axis=0) & ~copies[COMBINED]
     attacks = [
-        _figures(name, members[name], non_members[name], copies[name], groups, rng)
+        segment_attack(
+            name,
+            members[name],
+            non_members[name],
+            groups,
+            rng,
+            copies=(n := int(copies[name].sum())),
+            meaning=lambda tpr, auc, name=name, n=n: _sentence(name, tpr, n),  # type: ignore[misc]
+        )
         for name in (*found, COMBINED)
     ]
     p = attacks[-1].p
@@ -312,41 +318,20 @@ def _best(scores: dict[str, Array], laws: dict[str, Gumbel]) -> Array:
     return best
 
 
-def _figures(
-    name: str,
-    members: Array,
-    non_members: Array,
-    copies: NDArray[np.bool_],
-    groups: Groups,
-    rng: np.random.Generator,
-) -> Attack:
-    tpr = tpr_at_fpr(members, non_members)
-    low, high = clopper_pearson(round(tpr * len(members)), len(members))
-    return Attack(
-        name=name,
-        unit="segment",
-        figure="tpr",
-        value=tpr,
-        low=low,
-        high=high,
-        best=0.01,
-        auc=area_under_curve(members, non_members),
-        p=groups.p_value(tpr_at_fpr, members, non_members, rng),
-        copies=int(copies.sum()),
-        n_members=len(members),
-        n_non_members=len(non_members),
-        meaning=_sentence(name, tpr, int(copies.sum())),
-    )
-
-
 def _hint(
     name: str, one: _One, groups: Groups, apart: NDArray[np.bool_], rng: np.random.Generator
 ) -> Attack:
     members = one.train.standardised(one.train.by_candidate)
     non_members = one.holdout.standardised(one.holdout.by_candidate)[apart]
-    none = np.zeros(0, dtype=bool)
-    figures = _figures(name, members, non_members, none, groups, rng)
-    return replace(figures, copies=None, evidence=False)
+    return segment_attack(
+        name,
+        members,
+        non_members,
+        groups,
+        rng,
+        evidence=False,
+        meaning=lambda tpr, auc: _sentence(name, tpr, 0),
+    )
 
 
 def _sentence(name: str, tpr: float, copies: int) -> str:

@@ -1,11 +1,20 @@
 """What a privacy audit hands back: two threats, their attacks, canaries and verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from myosynth.errors import FormatError
-from myosynth.evaluation.scores import Finding, plain
+import numpy as np
+from numpy.typing import NDArray
+
+from myosynth.evaluation.privacy.statistics import (
+    FPR,
+    Groups,
+    area_under_curve,
+    clopper_pearson,
+    tpr_at_fpr,
+)
+from myosynth.evaluation.scores import Finding, plain, stored
 
 __all__ = [
     "SCHEMA",
@@ -15,6 +24,7 @@ __all__ = [
     "Canary",
     "Principle",
     "Threat",
+    "segment_attack",
 ]
 
 SCHEMA = "myosynth-audit/1"
@@ -81,6 +91,45 @@ class Attack:
     n_members: int = 0
     n_non_members: int = 0
     evidence: bool = True
+
+
+def segment_attack(
+    name: str,
+    members: NDArray[np.float64],
+    non_members: NDArray[np.float64],
+    groups: Groups,
+    rng: np.random.Generator,
+    *,
+    meaning: Callable[[float, float], str],
+    n_permutations: int = 499,
+    copies: int | None = None,
+    evidence: bool = True,
+) -> Attack:
+    """The figures of an attack on single segments from its scores; higher ones mean members.
+
+    Parameters
+    ----------
+    meaning : callable
+        From (TPR, AUC) to one plain sentence.
+    """
+    tpr, auc = tpr_at_fpr(members, non_members), area_under_curve(members, non_members)
+    low, high = clopper_pearson(round(tpr * len(members)), len(members))
+    return Attack(
+        name=name,
+        unit="segment",
+        figure="tpr",
+        value=tpr,
+        low=low,
+        high=high,
+        best=FPR,
+        auc=auc,
+        p=groups.p_value(tpr_at_fpr, members, non_members, rng, n_permutations),
+        copies=copies,
+        n_members=len(members),
+        n_non_members=len(non_members),
+        evidence=evidence,
+        meaning=meaning(tpr, auc),
+    )
 
 
 @dataclass(frozen=True)
@@ -251,12 +300,7 @@ class Audit:
         FormatError
             If the schema is another one or a part is missing.
         """
-        if content.get("schema") != SCHEMA:
-            raise FormatError(
-                f"this audit has the schema {content.get('schema')!r}, not {SCHEMA!r}; "
-                "make it again with: myosynth audit"
-            )
-        try:
+        with stored(content, SCHEMA, "audit"):
             return cls(
                 threats={name: _threat(content["threats"][name]) for name in ("data", "model")},
                 principles=[Principle(**one) for one in content["principles"]],
@@ -264,10 +308,6 @@ class Audit:
                 warnings=[str(text) for text in content["warnings"]],
                 counts=dict(content["counts"]),
             )
-        except (KeyError, TypeError) as error:
-            raise FormatError(
-                f"this audit is damaged ({error}); make it again with: myosynth audit"
-            ) from error
 
 
 def _threat(content: Mapping[str, Any]) -> Threat:
