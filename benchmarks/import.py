@@ -10,6 +10,7 @@ speed as a share of the library's (1/3 or more is wanted, below 1 GiB).
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -111,6 +112,7 @@ def import_it(kind: str, path: Path) -> None:
 
 def measured(what: str, kind: str, path: Path, hours: float) -> dict[str, float]:
     # writing too: a process's peak of memory begins with that of the one that starts it
+    os.sync()  # what was written before must not slow this down
     command = [sys.executable, __file__, "--measure", what, kind, str(path), "--hours", str(hours)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout or "{}")

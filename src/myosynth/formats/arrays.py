@@ -68,7 +68,7 @@ class ArrayFile:
 
 def stack_parts(parts: Sequence[Part], read: Callable[[str], NDArray[Any]]) -> SignalArray:
     """Samples of `parts`, where `read` gives a whole array; one mapped to a file stays there."""
-    held = {part.array: read(part.array) for part in parts}
+    held = {name: read(name) for name in {part.array: None for part in parts}}
     matrix = held[parts[0].array]
     columns = [part.position for part in parts if part.position is not None and part.times_first]
     if len(held) == 1 and len(columns) == len(parts) and isinstance(matrix, np.memmap):

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from myosynth.errors import InputError
 from myosynth.formats.edf import SIGNAL_FIELDS, EdfSamples, StoredRange
-from myosynth.formats.lazy import LazySamples, extremes, pieces
+from myosynth.formats.lazy import StoredSamples, extremes, pieces
 from myosynth.formats.names import unique, volts_per_unit
-from myosynth.recordings import FloatArray, Recording
+from myosynth.recordings import FloatArray, Recording, SignalArray
 from myosynth.storage import atomic_file
 
 __all__ = ["edf_labels", "write_edf"]
@@ -122,17 +122,30 @@ def _quantised(recording: Recording, width: int) -> tuple[StoredRange, Digital]:
     scale = np.array([volts_per_unit(unit, recording.name) for unit in units])
     limits = [_field_at_least(peak) for peak in peaks / scale]
     per_volt = d_high / (np.array([float(limit) for limit in limits]) * scale)
-    samples = recording.data
-    is_lazy = isinstance(samples, LazySamples)
-    lazily = samples.rescaled(per_volt) if isinstance(samples, LazySamples) else samples
+    block = _scaling(recording.data, per_volt, width)
 
     def digital(low: int, high: int) -> FloatArray:
-        block = lazily[:, low:high]
-        block = block if is_lazy else np.multiply(block, per_volt[:, None], dtype=np.float64)
-        return np.rint(block, out=block)
+        numbers = block(low, high)
+        return np.rint(numbers, out=numbers)
 
     ranges = [(f"-{limit}", limit) for limit in limits]
     return StoredRange(width, units, ranges, [(-d_high, d_high)] * len(units)), digital
+
+
+def _scaling(
+    samples: SignalArray, factors: FloatArray, width: int
+) -> Callable[[int, int], FloatArray]:
+    """From the first and last of some samples to new numbers, each channel times its factor."""
+    if isinstance(samples, StoredSamples):
+        scaled, rows = samples.rescaled(factors), np.arange(samples.shape[0])
+        # 16 bits of a float32 need no more precision than it has
+        precision = np.float32 if width == 2 and samples.is_single else np.float64
+
+        def fill(low: int, high: int) -> FloatArray:
+            return scaled.filled(np.empty((len(rows), high - low), precision), rows, low, high)
+
+        return fill
+    return lambda low, high: np.multiply(samples[:, low:high], factors[:, None], dtype=np.float64)
 
 
 def _peaks(recording: Recording) -> FloatArray:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from myosynth.formats.arrays import ArrayFile, Part, array_signals
 from myosynth.formats.handover import Handover
+from myosynth.formats.hdf5_mapped import mapped_samples
 from myosynth.formats.isolation import isolated
 from myosynth.formats.lazy import StoredSamples
 from myosynth.formats.mapping import FileMapping
@@ -34,6 +35,7 @@ class _Hdf5Samples(StoredSamples):
         self._path, self._parts = path, parts
         self._key = object()  # shared with rescaled copies
         self._per_chunk = max(_times_per_chunk(part, held) for part in parts)
+        self.is_single = all(held["types"][part.array] in ("<f4", ">f4") for part in parts)
 
     def numbers(self, rows: NDArray[np.intp], low: int, high: int) -> NDArray[Any]:
         with _WINDOW.lock:
@@ -167,7 +169,9 @@ def _opensignals(
     def pick(rows: Sequence[int]) -> StoredSamples:
         chosen = [channels[row] for row in rows]
         n_times = min(int(np.prod(held["shapes"][channel.array])) for channel in chosen)
-        samples = _Hdf5Samples(path, [Part(channel.array) for channel in chosen], n_times, held)
+        parts = [Part(channel.array) for channel in chosen]
+        mapped = mapped_samples(path, parts, n_times, held["shapes"])
+        samples = mapped or _Hdf5Samples(path, parts, n_times, held)
         samples.offsets = np.array([channel.offset for channel in chosen])
         samples.factors = np.array([channel.gain for channel in chosen])
         return samples
@@ -201,7 +205,8 @@ def _arrays(path: Path, held: Mapping[str, Any], *, flipped: bool) -> ArrayFile:
         n_times = int(np.prod(first))
         if parts[0].position is not None:
             n_times = first[0] if parts[0].times_first else first[1]
-        return _Hdf5Samples(path, turned, n_times, held)
+        mapped = mapped_samples(path, turned, n_times, held["shapes"])
+        return mapped or _Hdf5Samples(path, turned, n_times, held)
 
     def number(name: str) -> float:
         return float(isolated("hdf5_number", path, name=name))

@@ -24,6 +24,7 @@ _NO_NUMBERS = (b"char", b"cell", b"struct", b"function_handle")
 _MOST_OBJECTS = 100_000
 _DEEPEST = 8
 _LARGE_BYTES = 1 << 20  # what is larger goes through a file
+_SMALL_CHUNK_BYTES = 1 << 14
 _MOST_BYTES = 1 << 30  # of memory, while only headers are read
 
 
@@ -38,12 +39,13 @@ def _hdf5(path: Path) -> Iterator[Any]:
 
 
 def hdf5_inventory(path: Path) -> dict[str, Any]:
-    """Shapes of the arrays of numbers and of their chunks, all names at the top, and OpenSignals'
-    channels if any."""
+    """Shapes and types of the arrays of numbers and of their chunks, all names at the top, and
+    OpenSignals' channels if any."""
     import h5py
 
     shapes: dict[str, list[int]] = {}
     chunks: dict[str, list[int]] = {}
+    types: dict[str, str] = {}
     seen = 0
 
     def visit(name: str, item: Any) -> bool | None:
@@ -56,6 +58,7 @@ def hdf5_inventory(path: Path) -> dict[str, Any]:
         if item.dtype.kind in "fiu" and item.attrs.get("MATLAB_class") not in _NO_NUMBERS:
             _check(path, name, item)
             shapes[name] = [int(n) for n in item.shape]
+            types[name] = item.dtype.str
             chunks[name] = [int(n) for n in item.chunks or (1,) * item.ndim]
         return None
 
@@ -65,6 +68,7 @@ def hdf5_inventory(path: Path) -> dict[str, Any]:
         return {
             "shapes": shapes,
             "chunks": chunks,
+            "types": types,
             "names": list(file),
             "channels": [vars(channel) for channel in channels],
         }
@@ -101,6 +105,56 @@ def hdf5_block(
                 array.read_direct(values, place)
             left.append(told)
     return left
+
+
+def hdf5_places(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Where the chunks of arrays begin in the file, of those that no filter has packed."""
+    places: dict[str, Any] = {}
+    with _hdf5(path) as file, path.open("rb") as octets:
+        for name in names if file.userblock_size == 0 else ():
+            array = file[name]
+            offsets = _chunk_offsets(array)
+            if offsets is None:
+                continue
+            chunk = array.chunks or array.shape
+            for where in ((0,) * array.ndim, tuple(n - 1 for n in offsets.shape)):
+                first = tuple(i * n for i, n in zip(where, chunk, strict=True))
+                stop = min(first[-1] + min(chunk[-1], 16), array.shape[-1])
+                values = array[(*first[:-1], slice(first[-1], stop))]
+                octets.seek(offsets[where])
+                if octets.read(values.nbytes) != values.tobytes():
+                    break  # the library reads it otherwise than it looks
+            else:
+                places[name] = {"dtype": array.dtype.str, "chunk": chunk, "offsets": offsets}
+    return places
+
+
+def _chunk_offsets(array: Any) -> NDArray[np.int64] | None:
+    """The first byte of each chunk, of an array that is not chunked the only one, or None."""
+    from h5py import h5d
+
+    creation, kind = array.id.get_create_plist(), array.id.get_type()
+    if creation.get_nfilters() or array.is_virtual or array.external or 0 in array.shape:
+        return None
+    if 8 * kind.get_size() != kind.get_precision():
+        return None
+    if creation.get_layout() == h5d.CONTIGUOUS:
+        offset = array.id.get_offset()
+        return None if offset is None else np.full((1,) * array.ndim, offset, dtype=np.int64)
+    if creation.get_layout() != h5d.CHUNKED:
+        return None
+    grid = [-(-n // step) for n, step in zip(array.shape, array.chunks, strict=True)]
+    small = np.prod(array.chunks) * array.dtype.itemsize < _SMALL_CHUNK_BYTES
+    if small or array.id.get_num_chunks() != np.prod(grid):
+        return None
+    offsets = np.full(grid, -1, dtype=np.int64)
+
+    def note(chunk: Any) -> None:
+        where = tuple(i // n for i, n in zip(chunk.chunk_offset, array.chunks, strict=True))
+        offsets[where] = chunk.byte_offset if chunk.filter_mask == 0 else -1
+
+    array.id.chunk_iter(note)
+    return offsets
 
 
 def hdf5_number(path: Path, name: str) -> float:
@@ -179,6 +233,7 @@ def _cell(value: Any) -> str:
 JOBS: dict[str, Callable[..., Any]] = {
     "hdf5_inventory": hdf5_inventory,
     "hdf5_block": hdf5_block,
+    "hdf5_places": hdf5_places,
     "hdf5_number": hdf5_number,
     "hdf5_content": hdf5_content,
     "matlab_inventory": matlab_inventory,

@@ -67,6 +67,24 @@ class _Scaled(LazySamples):
         return samples
 
 
+class Pages:
+    """Gives back the pages of mapped files now and then: they stay in the system's cache, but count
+    no more as this process's memory."""
+
+    def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
+        maps = (getattr(array, "_mmap", None) for array in arrays)
+        self._maps = {id(each): each for each in maps if each is not None}
+        self._n_bytes = 0
+
+    def were_read(self, n_bytes: int) -> None:
+        """Count what was read."""
+        self._n_bytes += n_bytes
+        if self._n_bytes > _MAPPED_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            self._n_bytes = 0
+            for each in self._maps.values():
+                each.madvise(mmap.MADV_DONTNEED)
+
+
 class StoredSamples(LazySamples):
     """Samples that are (number + offset) · factor of the numbers in a file.
 
@@ -74,7 +92,14 @@ class StoredSamples(LazySamples):
     ----------
     n_channels, n_times : int
     offsets, factors : array, (n_channels,), optional
+
+    Attributes
+    ----------
+    is_single : bool
+        Whether all of the numbers are float32.
     """
+
+    is_single = False
 
     def __init__(
         self,
@@ -97,16 +122,17 @@ class StoredSamples(LazySamples):
         return other
 
     def block(self, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
-        block = np.empty((len(rows), max(0, high - low)))
+        return self.filled(np.empty((len(rows), max(0, high - low))), rows, low, high)
+
+    def filled(self, block: FloatArray, rows: NDArray[np.intp], low: int, high: int) -> FloatArray:
+        """As `block`, into an array of float64, or of float32 where less precision will do."""
         offsets, factors = self.offsets[rows, None], self.factors[rows, None]
         for start, stop in pieces(len(rows), low, high):
             part = block[:, start - low : stop - low]
             numbers = self.numbers(rows, start, stop)
             if offsets.any():
-                np.add(numbers, offsets, out=part, dtype=np.float64)
-                part *= factors
-            else:
-                np.multiply(numbers, factors, out=part, dtype=np.float64)
+                numbers = np.add(numbers, offsets, dtype=np.float64)
+            np.multiply(numbers, factors, out=part, dtype=part.dtype, casting="same_kind")
         return block
 
     def extremes(self) -> tuple[FloatArray, FloatArray]:
@@ -133,19 +159,13 @@ class LineSamples(StoredSamples):
     ) -> None:
         super().__init__(len(lines), n_times, offsets, factors)
         self._lines = lines
-        self._n_mapped = 0
+        self._pages = Pages(lines)
+        self.is_single = all(line.dtype == np.float32 for line in lines)
 
     def numbers(self, rows: NDArray[np.intp], low: int, high: int) -> NDArray[Any]:
         numbers = np.stack([self._lines[row][low:high] for row in rows])
-        self._mapped(numbers.nbytes)
+        self._pages.were_read(numbers.nbytes)
         return numbers
-
-    def _mapped(self, n_bytes: int) -> None:
-        """Count what was read; from time to time, forget it."""
-        self._n_mapped += n_bytes
-        if self._n_mapped > _MAPPED_BYTES:
-            self._n_mapped = 0
-            _release(self._lines)
 
 
 class ColumnSamples(LineSamples):
@@ -172,18 +192,10 @@ class ColumnSamples(LineSamples):
                 rows = self._matrix[low:high]
                 # long rows are compared many numbers at a time
                 yield rows.reshape(-1, n * _FOLDED if len(rows) % _FOLDED == 0 else n).T
-                self._mapped(rows.nbytes)
+                self._pages.were_read(rows.nbytes)
 
         low, high = _extremes(blocks(), n)
         return low[self._columns], high[self._columns]
-
-
-def _release(arrays: Sequence[NDArray[Any]]) -> None:
-    """Give back the pages of mapped files: the system may keep them, but they are not ours."""
-    maps = {id(each): each for line in arrays if (each := getattr(line, "_mmap", None))}
-    for each in maps.values():
-        if hasattr(mmap, "MADV_DONTNEED"):
-            each.madvise(mmap.MADV_DONTNEED)
 
 
 def pieces(n_channels: int, low: int, high: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
