@@ -17,7 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from myosynth.errors import FormatError, MyosynthError
-from myosynth.formats import WRITERS, FileMapping, read_recordings, read_segments
+from myosynth.formats import (
+    WRITERS,
+    FileMapping,
+    hdf5_mapped,
+    read_recordings,
+    read_segments,
+)
 from myosynth.recordings import SegmentSet
 from test_formats_readers import CONTRACT, samples
 
@@ -43,10 +49,21 @@ def matlab_plain(stem, data, fs):
     return path
 
 
+def hdf5_plain(stem, data, fs):
+    """Not packed, so that its numbers are mapped."""
+    h5py = pytest.importorskip("h5py")
+    path = stem.with_suffix(".h5")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("trial/emg", data=data.T * 1e6, chunks=(1100, 2))
+        file["trial/fs"] = fs
+    return path
+
+
 FILES = {
     **{kind: row[:2] for kind, row in CONTRACT.items() if kind not in ("text", "npy", "parquet")},
     "npy": (CONTRACT["npy"][0], {**CONTRACT["npy"][1], "fs": 1000}),
     "parquet": (CONTRACT["parquet"][0], {**CONTRACT["parquet"][1], "fs": 1000}),
+    "hdf5_plain": (hdf5_plain, CONTRACT["hdf5"][1]),
     "opensignals_hdf5": (opensignals_hdf5, None),
     "matlab_plain": (matlab_plain, CONTRACT["matlab"][1]),
 }
@@ -126,7 +143,13 @@ def refused_or_read(read):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Sound files, written once."""
+    """Sound files, written once; small ones are read as large ones are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hdf5_mapped, "_SMALL_BYTES", 0)
+        yield _files(tmp_path_factory)
+
+
+def _files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     files = {}
     for kind, (write, mapping) in FILES.items():
