@@ -58,8 +58,9 @@ def test_the_round_trip_loses_next_to_nothing_of_the_band() -> None:
 def test_carrier_is_white_and_the_envelope_standardised() -> None:
     codec, shape = fitted()
     envelope, planes = codec.encode(shape)
-    # bin 0 is real: one of its planes is empty and the other holds both shares
-    assert planes[:, :, 1:].square().mean((0, 3)).sub(1).abs().max() < 0.15
+    # bin 0 is real: one of its planes is empty and the other holds both shares; above the noise's
+    # 450 Hz there is little but the place where the end runs over into the start
+    assert planes[:, :, 1:29].square().mean((0, 3)).sub(1).abs().max() < 0.15
     assert envelope.mean().abs() < 1e-3
     assert envelope.std((0, 3)).sub(1).abs().max() < 1e-2
 

@@ -8,23 +8,29 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosynth.diffusion.phases import griffin_lim
+from myosynth.diffusion.texture import Texture, band_matrices, filtered
 from myosynth.errors import InputError
 
 __all__ = ["SpectrogramCodec"]
 
 _FRAMES_MULTIPLE = 4
 _POWER_FLOOR = 1e-4
+_FINE = 4  # windows of the STFT in one of the fine spectrum
+_FINE_FLOOR = 1e-3  # of its mean power: lines outside the pass band are not blown up
 
 
 class SpectrogramCodec(nn.Module):
     """Signals ↔ effort, envelope map and carrier.
 
-    A segment is divided by the RMS of each channel (its log is the *effort*: gain–shape). The STFT
-    with a square-root Hann window both ways at half overlap is inverted exactly on the kept bins.
-    Each bin is divided by its training RMS (whitening). The *envelope map* is the log power in
-    `n_bands` triangular bands, averaged over a triangle of 2 · `envelope_stride` frames; the
-    *carrier* is the whitened planes divided by that envelope (interpolated), again whitened by bin.
-    Each of these can be left out, and magnitudes taken for complex planes, to see what it gives.
+    A segment is divided by the RMS of each channel (its log is the *effort*: gain–shape), and by
+    the mean amplitude spectrum of training at four times the resolution of the STFT (whitening),
+    taken as one period whose end runs over into its start, so that both are undone exactly. The
+    STFT with a square-root Hann window both ways at half overlap is inverted exactly on the kept
+    bins; each bin is again divided by its training RMS. The *envelope map* is the log power in
+    `n_bands` triangular bands, averaged over a triangle of 2 · `envelope_stride` frames, and below
+    it rows that are the same in all frames, the segment's `Texture`; the *carrier* is the whitened
+    planes divided by that envelope (interpolated), again whitened by bin. Each of these can be left
+    out, and magnitudes taken for complex planes, to see what it gives.
 
     Parameters
     ----------
@@ -42,7 +48,7 @@ class SpectrogramCodec(nn.Module):
         STFT frames per frame of the envelope map.
     patch : (int, int)
         Bins and frames are rounded up to multiples of these.
-    representation, gain_shape, whitening, compression
+    texture_bands, representation, gain_shape, whitening, compression
         As in `TrainingSettings`.
 
     Raises
@@ -51,6 +57,7 @@ class SpectrogramCodec(nn.Module):
         If the segment is shorter than two windows.
     """
 
+    fine_rms: Tensor
     bin_rms: Tensor
     carrier_rms: Tensor
     carrier_mean: Tensor
@@ -73,6 +80,7 @@ class SpectrogramCodec(nn.Module):
         n_bands: int = 8,
         envelope_stride: int = 2,
         patch: tuple[int, int] = (2, 4),
+        texture_bands: int = 16,
         representation: str = "complex",
         gain_shape: bool = True,
         whitening: bool = True,
@@ -88,6 +96,7 @@ class SpectrogramCodec(nn.Module):
             "n_bands": n_bands,
             "envelope_stride": envelope_stride,
             "patch": list(patch),
+            "texture_bands": texture_bands,
             "representation": representation,
             "gain_shape": gain_shape,
             "whitening": whitening,
@@ -110,45 +119,59 @@ class SpectrogramCodec(nn.Module):
         self.n_bins = min(self.n_fft // 2 // patch[0] * patch[0], wanted)
         self.n_bands = min(n_bands, self.n_bins)
         self.register_buffer("window", torch.hann_window(self.n_fft).sqrt(), persistent=False)
-        to_bands, to_bins = _band_matrices(self.n_bins, max(1, self.n_bands))
+        to_bands, to_bins = band_matrices(self.n_bins, max(1, self.n_bands))
         self.register_buffer("to_bands", to_bands, persistent=False)
         self.register_buffer("to_bins", to_bins, persistent=False)
         ramp = torch.arange(1, 2 * envelope_stride, 2) / (2 * envelope_stride**2)
         triangle = torch.cat([ramp, ramp.flip(0)])
         self.register_buffer("triangle", triangle.reshape(1, 1, -1), persistent=False)
-        bands = max(1, self.n_bands)
+        n_long = min(_FINE, n_times // self.n_fft) * self.n_fft
+        described = texture_bands if self.n_bands and representation == "complex" else 0
+        self.texture = Texture(n_long, n_long * self.n_bins // self.n_fft, described)
+        self.n_rows = self.n_bands + self.texture.n_rows
+        self.register_buffer("fine_rms", torch.ones(n_channels, n_long // 2 + 1))
+        rows = max(1, self.n_rows)
         self.register_buffer("bin_rms", torch.ones(n_channels, self.n_bins, 1))
         self.register_buffer("carrier_rms", torch.ones(n_channels, self.n_bins, 1))
         self.register_buffer(
             "carrier_mean", torch.zeros(n_channels, self.n_bins, 1), persistent=self.magnitude
         )
         self.register_buffer("level", torch.ones(n_channels, 1), persistent=not gain_shape)
-        self.register_buffer("envelope_mean", torch.zeros(n_channels, bands, 1))
-        self.register_buffer("envelope_std", torch.ones(n_channels, bands, 1))
+        self.register_buffer("envelope_mean", torch.zeros(n_channels, rows, 1))
+        self.register_buffer("envelope_std", torch.ones(n_channels, rows, 1))
 
     def n_frames(self, n_times: int | None = None) -> int:
-        """STFT frames for a signal of `n_times` samples, rounded up to whole envelope frames."""
-        frames = -(-(n_times or self.n_times) // self.hop_length) + 1
+        """STFT frames for a signal of `n_times` samples, rounded up to whole envelope frames.
+
+        At least one hop is left in which the end runs over into the start.
+        """
+        frames = -(-(n_times or self.n_times) // self.hop_length) + 2
         multiple = math.lcm(_FRAMES_MULTIPLE * self.stride, self.patch_frames)
         return -(-frames // multiple) * multiple
 
     # -- STFT and its inverse
 
-    def stft(self, signals: Tensor) -> Tensor:
-        """(B, C, T) → complex (B, C, F, N); the lowest `n_bins` bins."""
-        total = (self.n_frames(signals.shape[-1]) + 1) * self.hop_length
-        ends = (self.hop_length, total - self.hop_length - signals.shape[-1])
-        return self._frames(functional.pad(signals, ends))
+    def stft(self, ring: Tensor) -> Tensor:
+        """One period (B, C, (N - 1) · hop) → complex (B, C, F, N); the lowest `n_bins` bins."""
+        return self._frames(functional.pad(ring, (self.hop_length,) * 2, mode="circular"))
+
+    def istft(self, spectrum: Tensor) -> Tensor:
+        """The inverse of `stft` on signals within its bins."""
+        return self._overlap_add(spectrum)[..., self.hop_length : -self.hop_length]
+
+    def _ring(self, signals: Tensor) -> Tensor:
+        """(B, C, T) filled up to whole frames, so that the end runs over into the start."""
+        n_times = signals.shape[-1]
+        room = (self.n_frames(n_times) - 1) * self.hop_length - n_times
+        ramp = torch.linspace(0, 1, room + 2, device=signals.device)[1:-1]
+        after = signals[..., -room - 1 : -1].flip(-1) * (1 - ramp)
+        before = signals[..., 1 : room + 1].flip(-1) * ramp
+        return torch.cat([signals, after + before], dim=-1)
 
     def _frames(self, padded: Tensor) -> Tensor:
         frames = padded.unfold(-1, self.n_fft, self.hop_length) * self.window
         spectrum: Tensor = torch.fft.rfft(frames).transpose(-1, -2)
         return spectrum[..., : self.n_bins, :]
-
-    def istft(self, spectrum: Tensor, n_times: int | None = None) -> Tensor:
-        """Complex (B, C, F, N) → (B, C, T); the inverse of `stft` on signals within its bins."""
-        signal = self._overlap_add(spectrum)
-        return signal[..., self.hop_length : self.hop_length + (n_times or self.n_times)]
 
     def _overlap_add(self, spectrum: Tensor) -> Tensor:
         batch, channels, n_bins, n_frames = spectrum.shape
@@ -169,7 +192,7 @@ class SpectrogramCodec(nn.Module):
 
     def round_trip(self, signals: Tensor) -> Tensor:
         """What the representation alone costs: signals through the STFT and back, no network."""
-        return self.istft(self.stft(signals), signals.shape[-1])
+        return self._unwhiten(self.whiten(signals), signals.shape[-1])
 
     # -- gain–shape
 
@@ -212,7 +235,19 @@ class SpectrogramCodec(nn.Module):
 
     def whiten(self, shape: Tensor) -> Tensor:
         """Unit-RMS signals (B, C, T) → whitened complex spectrum (B, C, F, N)."""
-        return self.stft(shape) / self.bin_rms
+        return self.stft(self._whitened_ring(shape)) / self.bin_rms
+
+    def _whitened_ring(self, shape: Tensor) -> Tensor:
+        ring = self._ring(shape)
+        return filtered(ring, self.fine_rms, inverse=True) if self.whitening else ring
+
+    def _unwhiten(self, spectrum: Tensor, n_times: int | None = None) -> Tensor:
+        """The inverse of `whiten`: complex (B, C, F, N) → (B, C, n_times)."""
+        return self._coloured(self.istft(spectrum * self.bin_rms), n_times)
+
+    def _coloured(self, ring: Tensor, n_times: int | None) -> Tensor:
+        ring = filtered(ring, self.fine_rms) if self.whitening else ring
+        return ring[..., : (n_times or self.n_times)]
 
     def log_envelope(self, whitened: Tensor) -> Tensor:
         """Whitened spectrum → log power by band and envelope frame (B, C, n_bands, N / stride)."""
@@ -234,11 +269,11 @@ class SpectrogramCodec(nn.Module):
 
     def envelope_scale(self, log_envelope: Tensor) -> Tensor:
         """Log power by band and envelope frame → amplitude by bin and frame (B, C, F, N)."""
-        fine = self.by_frame(log_envelope)
+        fine = self.by_frame(log_envelope[:, :, : self.n_bands])
         return (0.5 * torch.einsum("bckn,kf->bcfn", fine, self.to_bins)).exp()
 
     def encode(self, shape: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit-RMS signals (B, C, T) → standardised envelope map (B, C, K, N / stride) and planes.
+        """Unit-RMS signals (B, C, T) → standardised envelope map (B, C, R, N / stride) and planes.
 
         Planes are (B, 2C, F, N): the real planes of all channels, then the imaginary ones; or
         magnitudes (B, C, F, N). With one stage (`n_bands` = 0) the map is empty:
@@ -247,10 +282,18 @@ class SpectrogramCodec(nn.Module):
         whitened = self.whiten(shape)
         if self.n_bands == 0:
             return whitened.real[:, :, :0, :: self.stride], self._standardised(whitened)
-        log_envelope = self.log_envelope(whitened)
-        carrier = whitened / self.envelope_scale(log_envelope)
+        log_envelope, carrier = self._split(shape, whitened)
         envelope = (log_envelope - self.envelope_mean) / self.envelope_std
         return envelope, self._standardised(carrier)
+
+    def _split(self, shape: Tensor, whitened: Tensor) -> tuple[Tensor, Tensor]:
+        """Whitened spectrum → envelope map, not standardised, and carrier (B, C, F, N)."""
+        bands = self.log_envelope(whitened)
+        carrier = whitened / self.envelope_scale(bands)
+        if not self.texture.n_rows:
+            return bands, carrier
+        rows = self.texture.measure(self._whitened_ring(shape), self.istft(carrier))
+        return torch.cat([bands, rows[..., None].expand(-1, -1, -1, bands.shape[-1])], 2), carrier
 
     def decode(
         self,
@@ -268,14 +311,46 @@ class SpectrogramCodec(nn.Module):
         if self.n_bands:
             log_envelope = envelope * self.envelope_std + self.envelope_mean
             spectrum = spectrum * self.envelope_scale(log_envelope)
-        spectrum = spectrum * self.bin_rms
         if not self.magnitude:
-            return self.istft(spectrum, n_times)
+            return self._unwhiten(spectrum, n_times)
+        spectrum = spectrum * self.bin_rms
         if phase is None:
             fixed = torch.Generator().manual_seed(0)
             phase = 2 * math.pi * torch.rand(spectrum.shape, generator=fixed)
-        whole = griffin_lim(spectrum, phase, self._overlap_add, self._frames)
-        return whole[..., self.hop_length : self.hop_length + (n_times or self.n_times)]
+        ring = griffin_lim(spectrum, phase, self.istft, self.stft)
+        return self._coloured(ring, n_times)
+
+    def consistent(self, envelope: Tensor, planes: Tensor, n_rounds: int) -> Tensor:
+        """Planes whose signal has the given envelope map and texture.
+
+        By definition a carrier has none of its own, but what a network draws has a little, which
+        would come on top of what is asked. In turns, the fine spectrum, the peakedness and the
+        power by band and frame are measured on the signal and brought to what the map says.
+
+        Parameters
+        ----------
+        envelope, planes : Tensor
+            As `encode` gives them; complex planes without compression.
+        n_rounds : int
+            0 changes nothing; 2 come close.
+        """
+        if not (n_rounds and self.n_bands):
+            return planes
+        wanted = envelope * self.envelope_std + self.envelope_mean
+        scale, rows = self.envelope_scale(wanted), wanted[:, :, self.n_bands :].mean(-1)
+        whitened = self._carrier(planes) * scale
+        for _ in range(n_rounds):
+            ring = self.istft(whitened * self.bin_rms)
+            if self.texture.n_rows:
+                ring = self.texture.with_spectrum(ring, rows)
+                carrier = self.istft(self.stft(ring) / self.bin_rms / scale)
+                change = self.stft(self.texture.with_peaks(carrier, rows) - carrier)
+                whitened = self.stft(ring) / self.bin_rms + change * scale
+            else:
+                whitened = self.stft(ring) / self.bin_rms
+            step = (wanted[:, :, : self.n_bands] - self.log_envelope(whitened)).clamp(-2, 2)
+            whitened = whitened * self.envelope_scale(step)
+        return self._standardised(whitened / scale)
 
     def _standardised(self, carrier: Tensor) -> Tensor:
         """Complex carrier (B, C, F, N) → planes of about unit variance."""
@@ -301,11 +376,15 @@ class SpectrogramCodec(nn.Module):
         Parameters
         ----------
         shapes : callable returning an iterator of Tensor (B, C, T)
-            Called three times; each pass runs over the training segments in bounded memory.
+            Called up to four times; each pass runs over the training segments in bounded memory.
         """
-        self.bin_rms.copy_(self._by_bin(_rms(self.stft(shape).abs() for shape in shapes())))
+        if self.whitening:
+            power = _mean(self.texture.power(self._ring(shape)) for shape in shapes())
+            power = power / power.mean(-1, keepdim=True)
+            self.fine_rms.copy_((power + _FINE_FLOOR).sqrt())
+        self.bin_rms.copy_(self._by_bin(_rms(self.whiten(shape).abs() for shape in shapes())))
         if self.n_bands:
-            mean, std = _moments(self.log_envelope(self.whiten(shape)) for shape in shapes())
+            mean, std = _moments(self._split(x, self.whiten(x))[0] for x in shapes())
             self.envelope_mean.copy_(mean)
             self.envelope_std.copy_(std)
 
@@ -341,6 +420,14 @@ def _rms(magnitudes: Any) -> Tensor:
     return (total / count).sqrt().clamp_min(1e-6)[..., None].float()
 
 
+def _mean(blocks: Any) -> Tensor:
+    """Mean over segments."""
+    total, count = torch.zeros(()), 0
+    for block in blocks:
+        total, count = total + block.double().sum(0), count + len(block)
+    return (total / count).float()
+
+
 def _moments(maps: Any) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over segments and frames: (C, K, 1) each."""
     total, squares, count = torch.zeros(()), torch.zeros(()), 0
@@ -367,21 +454,3 @@ def _to_planes(spectrum: Tensor) -> Tensor:
 def _to_complex(planes: Tensor) -> Tensor:
     real, imag = planes.chunk(2, dim=1)
     return torch.complex(real.float(), imag.float())
-
-
-def _band_matrices(n_bins: int, n_bands: int) -> tuple[Tensor, Tensor]:
-    """Triangular band averages (F, K) and the linear interpolation back (K, F).
-
-    Band centres lie evenly on a warped axis, log(1 + bin / 12), so that low bands are narrow.
-    """
-    bins = torch.arange(n_bins, dtype=torch.float64)
-    warped = torch.log1p(bins / 12)
-    centres = torch.linspace(float(warped[0]), float(warped[-1]), n_bands + 2)[1:-1].double()
-    if n_bands == 1:
-        weights = torch.ones(n_bins, 1, dtype=torch.float64)
-    else:
-        spacing = centres[1] - centres[0]
-        clipped = warped.clamp(centres[0], centres[-1])
-        weights = (1 - (clipped[:, None] - centres).abs() / spacing).clamp_min(0)
-    back = weights.T.contiguous()
-    return (weights / weights.sum(0)).float(), (back / back.sum(0)).float()

@@ -92,6 +92,7 @@ class Model(nn.Module):
             window_s=settings.window_s,
             envelope_stride=settings.envelope_stride,
             patch=settings.patch,
+            texture_bands=settings.texture_bands,
             representation=settings.representation,
             gain_shape=settings.gain_shape,
             whitening=settings.whitening,
@@ -105,7 +106,7 @@ class Model(nn.Module):
         if two:
             envelope = ResidualUNet(
                 in_planes=n_channels,
-                n_bins=self.codec.n_bands,
+                n_bins=self.codec.n_rows,
                 n_extra=0,
                 width=settings.envelope_width,
                 n_parts=1,
@@ -128,7 +129,7 @@ class Model(nn.Module):
         shared = {
             "in_planes": n_parts * n_channels,
             "n_bins": codec.n_bins,
-            "n_extra": n_channels * codec.n_bands,
+            "n_extra": n_channels * codec.n_rows,
             "width": settings.width,
             "n_blocks": settings.n_blocks,
             **shared,

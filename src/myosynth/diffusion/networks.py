@@ -119,6 +119,7 @@ class ResidualUNet(nn.Module):
         self.embed_effort = nn.Sequential(
             nn.Linear(n_efforts, width), nn.SiLU(), nn.Linear(width, n_embed)
         )
+        self.embed_extra = nn.Linear(n_extra, n_embed) if n_extra else None
         self.embed = nn.Sequential(nn.SiLU(), nn.Linear(n_embed, n_embed), nn.SiLU())
         widths = [width, width, width + width // 2]
         self.first = conv(n_in, width, 3, padding=1)
@@ -167,6 +168,8 @@ class ResidualUNet(nn.Module):
             + self.embed_task(task_id)
             + self.embed_effort(effort)
         )
+        if self.embed_extra is not None and extra is not None:
+            embedding = embedding + self.embed_extra(extra.mean(-1))
         embedding = self.embed(embedding)
         h = self.first(self._arrange(x, extra))
         kept = []

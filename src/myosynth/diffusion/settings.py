@@ -8,6 +8,7 @@ import torch
 
 from myosynth.diffusion.denoiser import OBJECTIVES
 from myosynth.diffusion.networks import BACKBONES
+from myosynth.diffusion.optimisers import OPTIMISERS
 from myosynth.errors import ConfigError
 
 __all__ = ["TrainingSettings"]
@@ -42,6 +43,12 @@ class TrainingSettings:
         Length of the STFT window, s; short enough to see single action potentials.
     envelope_stride : int
         STFT frames per frame of the envelope map.
+    texture_bands : int
+        Bands of the fine spectrum that the first stage draws beside the envelope map, with the
+        peakedness of the carrier; 0 leaves both out.
+    consistency : int
+        Rounds in which a drawn signal is brought to the envelope map and texture it was asked to
+        have; see `SpectrogramCodec.consistent`.
     envelope_share : float
         Share of the budget for the first stage, in (0, 1).
     representation : {"complex", "magnitude"}
@@ -61,8 +68,12 @@ class TrainingSettings:
         with `p_mean` and `p_std` of the logit).
     batch_size, envelope_batch_size : int
         Segments per step of the planes' network (or the only one), and of the envelope's.
-    learning_rate, weight_decay : float
-        Of AdamW; the rate warms up and then falls to zero along a half cosine.
+    optimiser : {"muon", "adamw"}
+        Muon steps along matrices with equal singular values, which takes fewer steps; private
+        training takes AdamW.
+    learning_rate, matrix_learning_rate, weight_decay : float
+        Of AdamW, and of Muon's matrices; the rates warm up and then fall to zero along half a
+        cosine.
     temporal_weight : float
         Weight of the temporal loss beside the spectral one; 0 leaves it out.
     envelope_noise : float
@@ -110,6 +121,8 @@ class TrainingSettings:
     n_bands: int = 8
     window_s: float = 0.064
     envelope_stride: int = 2
+    texture_bands: int = 16
+    consistency: int = 2
     envelope_share: float = 0.3
     representation: str = "complex"
     gain_shape: bool = True
@@ -119,7 +132,9 @@ class TrainingSettings:
     objective: str = "edm"
     batch_size: int = 8
     envelope_batch_size: int = 32
+    optimiser: str = "muon"
     learning_rate: float = 1e-3
+    matrix_learning_rate: float = 3e-3
     weight_decay: float = 0.01
     temporal_weight: float = 0.1
     envelope_noise: float = 0.1
@@ -146,6 +161,7 @@ class TrainingSettings:
             ("precision", PRECISIONS),
             ("representation", REPRESENTATIONS),
             ("objective", OBJECTIVES),
+            ("optimiser", OPTIMISERS),
         ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(
@@ -157,6 +173,7 @@ class TrainingSettings:
         for name, low, high in (
             ("envelope_share", 0.01, 0.99),
             ("learning_rate", 1e-7, 1.0),
+            ("matrix_learning_rate", 1e-7, 1.0),
             ("weight_decay", 0.0, 1.0),
             ("temporal_weight", 0.0, 1e3),
             ("envelope_noise", 0.0, 10.0),
@@ -174,6 +191,8 @@ class TrainingSettings:
             ("patches_per_hop", 1, 64),
             ("window_s", 0.004, 1.0),
             ("envelope_stride", 1, 64),
+            ("texture_bands", 0, 256),
+            ("consistency", 0, 64),
             ("compression", 0.1, 1.0),
             ("epsilon", 1e-3, 1e6),
             ("delta", 1e-12, 0.1),

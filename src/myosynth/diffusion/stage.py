@@ -16,6 +16,7 @@ from torch import Tensor
 from myosynth.diffusion.denoiser import Condition, draw_sigma, spectral_loss
 from myosynth.diffusion.encoding import SegmentEncoder
 from myosynth.diffusion.model import Model
+from myosynth.diffusion.optimisers import make_optimiser
 from myosynth.diffusion.pool import SegmentPool
 from myosynth.diffusion.private import PoissonPool, PrivacyPlan, PrivateOptimizer
 from myosynth.diffusion.progress import TrainingState
@@ -75,12 +76,15 @@ class Stage:
         self.generator = torch.Generator().manual_seed(1000 * seed + number)
         self.parameters = list(self.denoiser.network.parameters())
         self.average = [parameter.detach().clone() for parameter in self.parameters]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
+        self.optimizer = make_optimiser(
+            "adamw" if plan else self.settings.optimiser,  # opacus adds its noise to gradients
+            self.denoiser.network,
             lr=self.settings.learning_rate,
-            betas=(0.9, 0.99),
+            matrix_lr=self.settings.matrix_learning_rate,
             weight_decay=self.settings.weight_decay,
+            bf16=bf16,
         )
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
         coarse, chosen = name == "envelope", self.settings
         self.batch_size = chosen.envelope_batch_size if coarse else chosen.batch_size
         self.p_mean = chosen.envelope_p_mean if coarse else chosen.p_mean
@@ -168,8 +172,8 @@ class Stage:
     # -- one step
 
     def _step(self, share: float) -> Losses:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * _schedule(share)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * _schedule(share)
         batch = self.pool.batch(self.batch_size)
         if self.private is None:
             spectral, temporal = self._losses(batch)

@@ -392,7 +392,10 @@ class _Draws:
                 envelope = self._stage("envelope", index, condition)
                 condition = replace(condition, extra=self.model.extra(envelope))
             planes = self._stage("planes", index, condition)
-            codec, phase = self.model.codec, self._phase(index, planes.shape)
+            codec, settings = self.model.codec, self.model.settings
+            if settings.linear:
+                planes = codec.consistent(envelope, planes, settings.consistency)
+            phase = self._phase(index, planes.shape)
             shape = codec.decode(envelope, planes, self.n_drawn, phase)
             if self.n_times < self.n_drawn:
                 shape = self._cut(shape, index)

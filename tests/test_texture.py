@@ -1,0 +1,119 @@
+"""Fine spectrum and peakedness, the consistency of what is drawn with them, and Muon's steps."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from myosynth.diffusion.codec import SpectrogramCodec
+from myosynth.diffusion.optimisers import Muon, make_optimiser
+from myosynth.diffusion.texture import Texture, filtered
+from myosynth.signal.filters import bandpass
+
+FS, N_TIMES = 1000.0, 3000
+
+
+def shots(n: int, rate_hz: float, seed: int = 0) -> torch.Tensor:
+    """Bursting trains of one wavelet at random times: peaked where the rate is low."""
+    rng = np.random.default_rng(seed)
+    raw = (rng.random((n, 2, N_TIMES)) < rate_hz / FS) * rng.standard_normal((n, 2, N_TIMES))
+    raw *= 1 + 0.8 * np.sin(2 * np.pi * 1.5 * np.arange(N_TIMES) / FS)
+    noise = 1e-3 * rng.standard_normal(raw.shape)
+    return torch.from_numpy(bandpass(raw + noise, FS, 10.0, 400.0).astype(np.float32))
+
+
+def fitted(signals: torch.Tensor) -> tuple[SpectrogramCodec, torch.Tensor]:
+    codec = SpectrogramCodec(fs=FS, n_channels=2, n_times=N_TIMES, band_hz=(10.0, 400.0))
+    shape, _ = codec.split_gain(signals)
+    codec.fit(lambda: iter([shape]))
+    return codec, shape
+
+
+@settings(max_examples=20, deadline=None)
+@given(n_times=st.integers(64, 400), n_lines=st.integers(2, 40), seed=st.integers(0, 99))
+def test_a_filter_is_undone_exactly(n_times: int, n_lines: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    ring = torch.randn(3, 2, n_times, generator=generator)
+    gain = 0.1 + torch.rand(2, n_lines, generator=generator)
+    back = filtered(filtered(ring, gain, inverse=True), gain)
+    assert torch.allclose(back, ring, atol=1e-4)
+
+
+def test_a_signal_gets_the_spectrum_and_the_peaks_that_are_asked() -> None:
+    codec, shape = fitted(shots(40, 60.0))
+    texture, half = codec.texture, 20
+    ring, other = codec._whitened_ring(shape[:half]), codec._whitened_ring(shape[half:])
+    wanted, had = texture.measure(other, other), texture.measure(ring, ring)
+    moved = texture.with_spectrum(ring, wanted)
+    before = (had - wanted)[..., :-1].abs().mean()
+    assert (texture.measure(moved, ring) - wanted)[..., :-1].abs().mean() < 0.5 * before
+    peaked = texture.with_peaks(ring, wanted)
+    assert (texture.measure(ring, peaked) - wanted)[..., -1].abs().quantile(0.9) < 0.05
+    assert torch.allclose(peaked.square().mean(-1), ring.square().mean(-1), rtol=1e-4)
+    assert (had - wanted)[..., -1].abs().max() > 0.2
+
+
+def test_sparse_firing_is_seen_as_peaked() -> None:
+    codec, _ = fitted(shots(20, 200.0))
+    low, high = (codec.split_gain(shots(20, rate, seed=3))[0] for rate in (20.0, 400.0))
+    peaks = [codec.encode(each)[0][:, :, -1, 0].mean() for each in (low, high)]
+    assert peaks[0] > peaks[1] + 1
+
+
+def test_real_signals_are_left_as_they_are() -> None:
+    codec, shape = fitted(shots(20, 100.0))
+    envelope, planes = codec.encode(shape)
+    same = codec.decode(envelope, codec.consistent(envelope, planes, 2))
+    assert float((same - shape).norm() / shape.norm()) < 0.1
+    assert torch.equal(codec.consistent(envelope, planes, 0), planes)
+
+
+def test_what_is_drawn_gets_the_map_it_was_asked_to_have() -> None:
+    codec, shape = fitted(shots(20, 100.0))
+    envelope, planes = codec.encode(shape)
+    drawn = torch.randn(planes.shape, generator=torch.Generator().manual_seed(0))
+
+    def off(planes: torch.Tensor) -> torch.Tensor:
+        got, _ = codec.encode(codec.decode(envelope, planes))
+        return (got - envelope).abs().mean((0, 1, 3))
+
+    before, after = off(drawn), off(codec.consistent(envelope, drawn, 2))
+    n = codec.n_bands
+    assert float(after[:n].mean() / before[:n].mean()) < 0.5  # power by band and frame
+    assert float(after[n:-1].mean() / before[n:-1].mean()) < 0.6  # fine spectrum
+    assert float(after[-1] / before[-1]) < 0.5  # peakedness
+
+
+def test_no_bands_describe_nothing() -> None:
+    assert Texture(64, 20, 0).n_rows == 0
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_muon_steps_have_equal_singular_values(bf16: bool) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv1d(6, 8, 3), torch.nn.Linear(4, 5))
+    optimiser = Muon(network, lr=1e-3, matrix_lr=0.1, weight_decay=0.0, bf16=bf16)
+    before = network[0].weight.detach().clone()
+    network[0].weight.grad = torch.randn(8, 6, 3) * torch.logspace(-2, 2, 6)[None, :, None]
+    optimiser.step()
+    step = (before - network[0].weight.detach()).flatten(1) / (0.1 * 0.2 * 18**0.5)
+    values = torch.linalg.svdvals(step)
+    assert values.max() < 1.35
+    assert values.min() > 0.55
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_optimisers_find_a_known_layer(name: str) -> None:
+    torch.manual_seed(0)
+    layer, truth = torch.nn.Linear(8, 8), torch.randn(8, 8)
+    optimiser = make_optimiser(name, layer, lr=0.02, matrix_lr=0.05, weight_decay=0.0)
+    x = torch.randn(64, 8)
+    losses = []
+    for _ in range(300):
+        loss = (layer(x) - x @ truth).square().mean()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.01 * losses[0]
