@@ -263,11 +263,11 @@ def show_demo(summary: "DemoSummary", out: str) -> None:
             row["task"],
             _pair(row["rms_real"], row["rms_synthetic"], 1e3),
             _pair(row["rate_real"], row["rate_synthetic"], 1.0),
-            *row["z"].values(),
+            *(_two_places(z) for z in row["z"].values()),
         ]
         for row in summary.rows
     ]
-    groups = [name.partition("_")[0] for name in summary.rows[0]["z"]] if summary.rows else []
+    groups = [_spaced(name) for name in summary.rows[0]["z"]] if summary.rows else []
     minutes = sum(summary.seconds.values()) / 60
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
     _say(f"Done in {minutes:.1f} min ({steps})")
@@ -281,6 +281,10 @@ def show_demo(summary: "DemoSummary", out: str) -> None:
 
 def _spaced(value: Any) -> Any:
     return value.replace("_", " ") if isinstance(value, str) else value
+
+
+def _two_places(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _pair(one: float | None, two: float | None, factor: float) -> str:
