@@ -24,7 +24,7 @@ check: $(VENV)/.developer
 	$(BIN)/mypy
 
 bench: $(VENV)/.developer
-	for each in benchmarks/*.py; do echo "$$each"; $(BIN)/python $$each || exit 1; done
+	for each in $$(grep -l __main__ benchmarks/*.py); do echo "$$each"; $(BIN)/python $$each || exit 1; done
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
