@@ -34,6 +34,10 @@ from myosynth.simulation import simulate_dataset
 from myosynth.storage import atomic_directory, read_json, write_json
 
 GROUPS = ("time", "spectral", "envelope", "higher_order")
+COHORTS: dict[str, dict[str, Any]] = {
+    "sim": {"n_train": 12, "n_validation": 4, "n_unseen": 8, "duration_s": 60.0},
+    "tiny": {"n_train": 4, "n_validation": 2, "n_unseen": 4, "duration_s": 15.0},
+}
 DOCS = Path(__file__).parents[1] / "docs" / "results"
 
 
@@ -78,15 +82,11 @@ def segments(name: str, folder: Path) -> SegmentSet:
 
     Simulated ones are kept in `folder`. The second session is the holdout.
     """
-    if name not in ("sim", "tiny"):
+    if name not in COHORTS:
         return SegmentSet.open(name)[:]
     path = folder / f"segments-{name}"
     if not path.exists():
-        small = name == "tiny"
-        made = simulated(
-            n_train=4 if small else 12, n_validation=2 if small else 4,
-            n_unseen=4 if small else 8, duration_s=15.0 if small else 60.0,
-        )  # fmt: skip
+        made = simulated(**COHORTS[name])
         folder.mkdir(parents=True, exist_ok=True)
         made.save(path)
     return SegmentSet.open(path)[:]

@@ -39,7 +39,6 @@ SCHEDULERS: dict[str, tuple[str, bool, dict[str, Any]]] = {
         {"use_karras_sigmas": True, "algorithm_type": "sde-dpmsolver++"},
     ),
     "lms": ("LMSDiscreteScheduler", True, {"use_karras_sigmas": True}),
-    "kdpm2": ("KDPM2DiscreteScheduler", True, {"use_karras_sigmas": True}),
     "heun (diffusers)": ("HeunDiscreteScheduler", True, {"use_karras_sigmas": True}),
     "euler ancestral": ("EulerAncestralDiscreteScheduler", True, {}),
     "ddim": ("DDIMScheduler", False, {"clip_sample": False, "set_alpha_to_one": True}),
@@ -47,7 +46,7 @@ SCHEDULERS: dict[str, tuple[str, bool, dict[str, Any]]] = {
 }  # fmt: skip
 LOWER_STARTS = {"dpmsolver++ from 10": 10.0, "dpmsolver++ from 5": 5.0}  # noise level of the start
 STOCHASTIC = ("sde-dpmsolver++", "euler ancestral", "ddpm")
-EVALUATIONS_PER_STEP = {"heun": 2, "heun (diffusers)": 2, "kdpm2": 2}
+EVALUATIONS_PER_STEP = {"heun": 2, "heun (diffusers)": 2}
 
 
 def evaluations(sampler: str, n_steps: int) -> int:

@@ -1,0 +1,168 @@
+"""The long benchmarks: their parts, and that each of them starts."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from myosynth.diffusion.samplers import SAMPLERS
+from myosynth.recordings import SegmentSet
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import ablation
+import few_steps
+import peer_models
+import peers
+import runs
+import scaling
+import schedulers
+
+
+@pytest.fixture(autouse=True)
+def _samplers_as_before() -> Iterator[None]:
+    known = dict(SAMPLERS)
+    yield
+    SAMPLERS.clear()
+    SAMPLERS.update(known)
+
+
+@pytest.mark.parametrize("bench", [ablation, few_steps, peers, scaling])
+def test_each_bench_says_what_it_takes(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{bench.__name__}.py", "--help"])
+    with pytest.raises(SystemExit) as left:
+        bench.main()
+    assert left.value.code == 0
+    assert "--full" in capsys.readouterr().out
+    if bench is not scaling:
+        monkeypatch.setattr(sys, "argv", [f"{bench.__name__}.py", "--only", "nothing"])
+        with pytest.raises(SystemExit, match="no row 'nothing'"):
+            bench.main()
+
+
+def test_a_run_is_done_again_only_if_it_was_made_otherwise(tmp_path: Path) -> None:
+    done = []
+
+    def make() -> dict[str, Any]:
+        done.append(1)
+        return {"found": len(done)}
+
+    for key, n in (({"minutes": 1}, 1), ({"minutes": 1}, 1), ({"minutes": 2}, 2)):
+        row = runs.Runs(tmp_path).fill("a", key, make)
+        assert (row["found"], len(done)) == (n, n)
+    assert [row["found"] for row in runs.Runs(tmp_path).stored()] == [2]
+
+
+def test_no_place_of_a_file_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/some/where/ablation.py", "--dataset", "/home/me/segments"])
+    assert runs.command() == "python benchmarks/ablation.py --dataset segments"
+    assert set(runs.machine()) == {"processor", "n_cores", "system"}
+
+
+def test_means_of_a_summary_leave_out_what_is_not_given() -> None:
+    def row(task: str, group: str, z: float | None) -> dict[str, Any]:
+        ends = {"z_low": None if z is None else z - 1, "z_high": None if z is None else z + 1}
+        return {"task": task, "group": group, "metric": "w1", "value": 2.0, "low": 1.0,
+                "high": 3.0, "z": z, "c3_z": z, **ends}  # fmt: skip
+
+    found = runs.summary([row("pull", "time", 0.1), row("push", "time", 0.3),
+                          row("pull", "envelope", None)])  # fmt: skip
+    assert found["z_time"] == pytest.approx([0.2, -0.8, 1.2])
+    assert found["z_envelope"] is None
+    assert found["z"] == pytest.approx([0.2, -0.8, 1.2])
+    assert found["z_worst"] == 0.3
+    assert found["w1"] == [2.0, 1.0, 3.0]
+
+
+@pytest.mark.filterwarnings("ignore:__array_.*:DeprecationWarning")
+def test_schedulers_reach_a_known_distribution() -> None:
+    schedulers.register()
+    std = 0.7  # the ideal denoiser of N(0, std²) is a Wiener gain
+
+    def ideal(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return (std**2 / (std**2 + sigma.square())).reshape(-1, 1, 1, 1) * x
+
+    start = torch.randn((32, 2, 8, 8), generator=torch.Generator().manual_seed(0))
+    for name in (*schedulers.SCHEDULERS, *schedulers.LOWER_STARTS):
+        made = SAMPLERS[name](ideal, start, 100)
+        assert float(made.std()) == pytest.approx(std, rel=0.1), name
+        three, alone = (SAMPLERS[name](ideal, part, 5) for part in (start[:3], start[2:3]))
+        assert torch.allclose(alone[0], three[2], atol=1e-4), name
+    assert schedulers.evaluations("heun", 5) == 9
+    assert schedulers.evaluations("unipc", 5) == 5
+
+
+@pytest.mark.parametrize("name", ["wgan-gp", "vae"])
+def test_peers_learn_and_draw_each_task_at_its_own_scale(name: str) -> None:
+    rng = np.random.default_rng(0)
+    task = np.arange(32) % 2
+    volts = rng.standard_normal((32, 2, 500)) * np.where(task, 1e-3, 1e-5)[:, None, None]
+
+    def fitted() -> peer_models.Peer:
+        peer = peer_models.PEERS[name](2, 500, 2, seed=0)
+        peer.fit(volts.astype(np.float32), task, 0.3)
+        return peer
+
+    peer = fitted()
+    assert peer.n_steps >= 1
+    weak, strong = (peer.draw(number, 20, seed=3) for number in (0, 1))
+    assert strong.shape == (20, 2, 500)
+    assert np.abs(weak).max() < 0.1 * np.abs(strong).max() < 1e-2
+    assert np.array_equal(strong, peer.draw(1, 20, seed=3))
+    before = [p.detach().clone() for p in peer.networks()[0].parameters()]
+    peer.step(torch.rand(4, 2, peer.length), torch.tensor([0, 1, 0, 1]))
+    after = list(peer.networks()[0].parameters())
+    peer.n_steps = 4  # the step in which a GAN's generator learns
+    peer.step(torch.rand(4, 2, peer.length), torch.tensor([0, 1, 0, 1]))
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_scaling_takes_fewer_people_segments_and_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 60
+    split = np.array(["train", "holdout", "validation"] * (n // 3))
+    who = [f"v{i % 4}" if s == "validation" else f"t{i % 5}" for i, s in enumerate(split)]
+    whole = SegmentSet(np.random.default_rng(0).standard_normal((n, 2, 40)), 100.0, "lift",
+                       subject=who, split=split)  # fmt: skip
+    monkeypatch.setattr(scaling, "_whole", lambda cell, args: whole)
+
+    def cut(**changes: Any) -> SegmentSet:
+        return scaling.data({**scaling.BASE, **changes}, Namespace())
+
+    few = cut(subjects=2)
+    assert len(few.where(split="train").subjects) == 2
+    assert few.where(split="holdout").subjects == few.where(split="train").subjects
+    assert len(few.where(split="validation")) == n // 3
+    assert len(cut(segments=7).where(split="train")) == 7
+    assert len(cut(segments=7).where(split="holdout")) == n // 3
+    four = cut(channels=4)
+    assert np.array_equal(four.read()[:, :2], whole.read())
+    rows = np.flatnonzero((four.subject == "t0") & (four.split == "train"))
+    own, lent = whole.read(rows), four.read(rows)[:, 2:]
+    assert not np.array_equal(own, lent)
+    assert sorted(own.sum((1, 2)).tolist()) == pytest.approx(sorted(lent.sum((1, 2)).tolist()))
+    assert np.array_equal(cut(channels=1).read(), whole.read()[:, :1])
+
+
+@pytest.mark.slow
+def test_the_ablation_runs_in_its_short_form_and_makes_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ablation.py", "--threads", "1", "--only", "guidance-2"])
+    ablation.main()
+    assert '"z_time"' in capsys.readouterr().out
+    results = str(tmp_path / "results" / "ablation-short")
+    monkeypatch.setattr(
+        sys, "argv", ["ablation.py", "--table", "--results", results, "--docs", str(tmp_path)]
+    )
+    ablation.main()
+    text = (tmp_path / "ablation.md").read_text()
+    assert "| guidance-2 | guidance scale (1) |" in text
+    assert "python benchmarks/ablation.py --threads 1 --only guidance-2" in text
