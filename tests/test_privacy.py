@@ -309,6 +309,15 @@ def test_shadow_models_find_what_one_threshold_misses(real, truth):
         audit(real, truth, shadow=shadow)
 
 
+@pytest.mark.slow
+def test_shadow_models_of_another_build_are_refused(real, truth):
+    def losses(n):
+        return lambda signals, tasks: np.ones((len(signals), n))
+
+    with pytest.raises(InputError, match="built like the model"):
+        audit(real, truth, model_loss=losses(6), shadow=lambda *_: losses(3), n_jobs=1)
+
+
 # ---- what is handed back ----
 
 

@@ -13,13 +13,14 @@ from myosynth.errors import InputError
 
 if TYPE_CHECKING:
     from myosynth.diffusion import Synthesizer
+    from myosynth.diffusion.parametric import ParametricGenerator
     from myosynth.evaluation.privacy import Audit
     from myosynth.evaluation.privacy.model import ModelLoss
     from myosynth.recordings import SegmentSet
 
 __all__ = ["audit", "card", "compare"]
 
-_SHADOW = {"stages": "one", "width": 64, "envelope_width": 32}
+_SHADOW_WIDTH = {"width": 64, "envelope_width": 32}
 """Shadow models are many: each is small."""
 
 
@@ -60,7 +61,6 @@ def audit(
     Audit
     """
     from myosynth.app.report import write_audit
-    from myosynth.diffusion import Synthesizer
     from myosynth.evaluation import privacy
     from myosynth.formats import read_segments
     from myosynth.recordings import SegmentSet
@@ -68,6 +68,7 @@ def audit(
 
     if deep and model is None:
         raise InputError("the shadow-model attack needs the model too; pass --model")
+    generator = None if model is None else _generator(model)
     real = SegmentSet.open(segments)
     made = read_segments(synthetic, seconds=real.duration_s, mapping=mapping)
     report = on_progress or (lambda share, what: None)
@@ -82,8 +83,8 @@ def audit(
         found = privacy.audit(
             real,
             made,
-            model_loss=_loss(Synthesizer.from_pretrained(model)) if model else None,
-            shadow=_shadows(shadow_steps) if deep else None,
+            model_loss=_loss(generator) if generator else None,
+            shadow=_shadows(generator, shadow_steps) if deep and generator else None,
             private_appendix=private_appendix,
             seed=seed,
             on_progress=lambda share, what: report(0.99 * share, what),
@@ -95,22 +96,38 @@ def audit(
     return found
 
 
-def _loss(model: "Synthesizer") -> "ModelLoss":
+def _generator(folder: Path) -> "Synthesizer | ParametricGenerator":
+    from myosynth.diffusion import Synthesizer
+    from myosynth.diffusion.parametric import ParametricGenerator, is_parametric
+
+    kind = ParametricGenerator if is_parametric(folder) else Synthesizer
+    return kind.from_pretrained(folder)
+
+
+def _loss(model: "Synthesizer | ParametricGenerator") -> "ModelLoss":
     return lambda signals, tasks: model.loss(signals, [str(task) for task in tasks])
 
 
-def _shadows(steps: int) -> "Callable[[SegmentSet, int], ModelLoss]":
-    """From (segments, seed) to the loss of a small model that was trained on them."""
+def _shadows(
+    model: "Synthesizer | ParametricGenerator", steps: int
+) -> "Callable[[SegmentSet, int], ModelLoss]":
+    """From (segments, seed) to the loss of a small model of the same kind trained on them."""
 
     def trained(segments: "SegmentSet", seed: int) -> "ModelLoss":
         from myosynth import diffusion
+        from myosynth.diffusion.parametric import ParametricGenerator, fit_parametric
 
-        settings = diffusion.TrainingSettings.from_dict(_SHADOW)
+        if isinstance(model, ParametricGenerator):
+            budget = {name: float(model.privacy[name]) for name in ("epsilon", "delta")}
+            return _loss(fit_parametric(segments, seed=seed, **budget))
+        own = model.config["settings"]
+        small = {name: min(width, int(own[name])) for name, width in _SHADOW_WIDTH.items()}
+        settings = diffusion.TrainingSettings.from_dict({**own, **small, "private": False})
         with tempfile.TemporaryDirectory() as folder:
-            model = diffusion.train(
+            shadow = diffusion.train(
                 segments, Path(folder) / "model", steps=steps, seed=seed, settings=settings
             )
-        return _loss(model)
+        return _loss(shadow)
 
     return trained
 

@@ -161,7 +161,7 @@ def _attack_line(attack: Attack) -> dict[str, Any]:
     label = ATTACKS.get(attack.name) or ATTACKS.get(base[0], attack.name.replace("_", " "))
     return {
         "attack": attack,
-        "label": f"{label}, noise level {base[2]}" if base[2] else label,
+        "label": f"{label}, part {base[2]} of it" if base[2] else label,
         "figure": FIGURES.get(attack.figure, attack.figure),
         "dot": at(attack.value),
         "start": at(attack.low),

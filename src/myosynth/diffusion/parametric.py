@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,42 @@ class ParametricGenerator:
             muscles=self.muscles,
             metadata={"synthetic": True, "seed": seed, "model": {"kind": "parametric"}},
         )
+
+    def loss(self, signals: NDArray[Any], task: Sequence[str]) -> Array:
+        """How far segments lie from the parameters: what an attacker with the model can look at.
+
+        Parameters
+        ----------
+        signals : array, (n, n_channels, n_times)
+            In volts.
+        task : sequence of str, (n,)
+            Known tasks.
+
+        Returns
+        -------
+        array, (n, 3)
+            Mean squares over channels and parameters, in half widths of their public ranges, of
+            level, envelope and spectrum.
+
+        Raises
+        ------
+        InputError
+            If a task is unknown or the number of channels another one.
+        """
+        unknown = sorted(set(map(str, task)) - set(self.parameters))
+        if unknown:
+            raise InputError(
+                f"the model knows the tasks {', '.join(self.tasks)}, not {', '.join(unknown)}"
+            )
+        if signals.ndim != 3 or signals.shape[1] != len(self.channel_names):
+            raise InputError(
+                f"the model has {len(self.channel_names)} channels, the segments have the shape "
+                f"{signals.shape}"
+            )
+        own = np.stack([self.parameters[str(name)] for name in task])
+        squares = ((measure(signals, self.fs) - own) / public_half_width()) ** 2
+        parts = (slice(0, 1), slice(2, 4), slice(4, None))
+        return np.stack([squares[..., part].mean(axis=(1, 2)) for part in parts], axis=1)
 
     def save_pretrained(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write a model folder: config.json alone."""

@@ -1,7 +1,8 @@
 """Attacks on a released model: does it fit its train segments better than other recordings?
 
 A model is a callable from (signals (n, n_channels, n_times) in volts, tasks (n,)) to losses
-(n, n_sigmas) at fixed noise levels and fixed noise, whatever network stands behind it.
+(n, n_parts): of networks at fixed noise levels and fixed noise, of a parametric generator by group
+of parameters.
 """
 
 from collections.abc import Callable
@@ -14,13 +15,8 @@ from sklearn.linear_model import RidgeCV
 
 from myosynth.errors import InputError, NotEnoughDataError
 from myosynth.evaluation.privacy.people import Described
-from myosynth.evaluation.privacy.results import Attack
-from myosynth.evaluation.privacy.statistics import (
-    Groups,
-    area_under_curve,
-    clopper_pearson,
-    tpr_at_fpr,
-)
+from myosynth.evaluation.privacy.results import Attack, segment_attack
+from myosynth.evaluation.privacy.statistics import Groups, area_under_curve
 from myosynth.recordings import SegmentSet
 
 __all__ = ["LossAttack", "ModelLoss", "Shadow", "lira", "loss_attack", "losses_of"]
@@ -74,7 +70,7 @@ class LossAttack:
     Parameters
     ----------
     attacks : list of Attack
-        All noise levels together, each alone, and by subject.
+        All parts of the loss together, each alone, and by subject.
     leak : bool
         Whether train segments are fitted better than chance allows.
     smallest_auc : float
@@ -164,32 +160,24 @@ class _Difficulty:
 def _figures(
     name: str, members: Array, non_members: Array, groups: Groups, rng: np.random.Generator
 ) -> Attack:
-    tpr = tpr_at_fpr(members, non_members)
-    auc = area_under_curve(members, non_members)
-    low, high = clopper_pearson(round(tpr * len(members)), len(members))
-    level = "" if name in {"loss", "lira"} else f" at noise level {name.rsplit('_', 1)[-1]}"
-    return Attack(
-        name=name,
-        unit="segment",
-        figure="tpr",
-        value=tpr,
-        low=low,
-        high=high,
-        best=0.01,
-        auc=auc,
-        p=groups.p_value(tpr_at_fpr, members, non_members, rng, _N_PERMUTATIONS),
-        n_members=len(members),
-        n_non_members=len(non_members),
-        meaning=(
-            f"{_HOW[name.split('_')[0]]}{level}: tells {tpr:.1%} of the train segments from "
-            f"holdout ones at 1 % false positives, and is right in {auc:.0%} of pairs (50 % is "
+    level = "" if name in {"loss", "lira"} else f" (part {name.rsplit('_', 1)[-1]} of its loss)"
+    return segment_attack(
+        name,
+        members,
+        non_members,
+        groups,
+        rng,
+        n_permutations=_N_PERMUTATIONS,
+        meaning=lambda tpr, auc: (
+            f"{_HOW[name.split('_')[0]]}{level}: picks out {tpr:.1%} of the train segments, "
+            f"while 1 % of the holdout is picked in error; right in {auc:.0%} of pairs (50 % is "
             "guessing)."
         ),
     )
 
 
 _HOW = {
-    "loss": "Looks how well the model denoises each segment",
+    "loss": "Looks how well the model fits each segment",
     "lira": "Compares the model with small ones trained with and without each segment",
 }
 
@@ -219,7 +207,7 @@ def _by_subject(
         n_members=len(members),
         n_non_members=len(non_members),
         meaning=(
-            "Looks how well the model denoises other recordings of a person, and is right in "
+            "Looks how well the model fits other recordings of a person, and is right in "
             f"{auc:.0%} of pairs about who took part (50 % is guessing)."
         ),
     )
@@ -253,15 +241,20 @@ def lira(
     rng = np.random.default_rng([seed, 7])
     candidates = np.concatenate([train, holdout])
     inside = _halves(segments, candidates, rng)
-    fits = []
+    target = -losses_of(model_loss, segments, candidates)
+    fits: list[Array] = []
     for k in range(N_SHADOWS):
         on_progress(k / (N_SHADOWS + 1), f"shadow model {k + 1} of {N_SHADOWS}")
         learned = segments[candidates[inside[:, k]]]
         learned.split = np.full(len(learned), "train")
         fits.append(-losses_of(shadow(learned, seed + 1 + k), segments, candidates))
+        if fits[-1].shape != target.shape:
+            raise InputError(
+                f"a shadow model gives {fits[-1].shape[1]} losses a segment and the model "
+                f"{target.shape[1]}; shadow models must be built like the model"
+            )
     on_progress(N_SHADOWS / (N_SHADOWS + 1), "likelihood ratios")
     confidence = np.stack(fits, axis=1)
-    target = -losses_of(model_loss, segments, candidates)
     scores = _likelihood_ratio(target, confidence, inside)
     attack = _figures("lira", scores[: len(train)], scores[len(train) :], groups, rng)
     known: list[Array] = [np.zeros(0), np.zeros(0)]
