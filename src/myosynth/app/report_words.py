@@ -221,13 +221,13 @@ def _judged(task: str, aspects: list[Aspect], loses: bool) -> Verdict:
     if unsure:
         return Verdict(
             task, "fair",
-            f"Not clearly farther off than another person's recordings, but it may be in "
-            f"{_list(unsure)}.",
+            "As close to the real recordings as another person's would be, as far as can be told; "
+            f"it may be farther off in {_list(unsure)}.",
             _advice_for_unsure(unsure),
         )  # fmt: skip
     return Verdict(
         task, "good",
-        "Nearer to more recordings of the same people than other people's recordings are, in "
+        "Closer to the real recordings than another person's would be, in "
         f"{'all' if len(measured) == len(aspects) else 'every measurable one of'} "
         f"{len(measured)} respects.",
         "Look at the figures once, then audit for privacy before you share the set.",

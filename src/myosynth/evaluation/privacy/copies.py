@@ -338,7 +338,7 @@ def _sentence(name: str, tpr: float, copies: int) -> str:
     found = "finds no copy, and" if copies == 0 else f"finds {copies} copies, and"
     return (
         f"{_MEANING[name][0].upper()}{_MEANING[name][1:]}: {'' if name in HINTS else found + ' '}"
-        f"tells {tpr:.1%} of the train segments from holdout ones at 1 % false positives."
+        f"picks out {tpr:.1%} of the train segments, while 1 % of the holdout is picked in error."
     )
 
 

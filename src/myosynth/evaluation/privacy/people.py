@@ -277,8 +277,9 @@ def attribute_inference(
         n_non_members=len(holdout),
         meaning=(
             "Somebody who knows part of a train segment's properties guesses the rest right "
-            f"{value:+.1%} more often with the synthetic set than with other recordings of the "
-            "same people (above zero means that the set gives something away)."
+            f"{abs(value):.1%} {'more' if value > 0 else 'less'} often with the synthetic set than "
+            "with other recordings of the same people (more often means that the set gives "
+            "something away)."
         ),
     )
 

@@ -224,8 +224,9 @@ def _usable(
         )
     if len(holdout) < FEW_HOLDOUT:
         warnings.append(
-            f"Only {len(holdout)} holdout segments: a false-positive rate of 1 % cannot be shown "
-            f"with fewer than {FEW_HOLDOUT}, so the rate used is that of the most extreme one."
+            f"Only {len(holdout)} holdout segments: with fewer than {FEW_HOLDOUT} an error of 1 % "
+            "cannot be measured, so that a train segment is picked out only where it scores above "
+            "every holdout segment."
         )
     usable = np.flatnonzero(seen.finite)
     same = np.isin(seen.digest[usable], seen_real.digest)

@@ -80,8 +80,8 @@ def data_threat(
         next_step=step,
         power=power,
         power_meaning=(
-            "The smallest share of planted copies found at 1 % false positives, over three "
-            "disguises, at 5 and 10 % planted."
+            "The smallest share of planted copies found, over three disguises, at 5 and 10 % "
+            "planted, while 1 % of the holdout is picked in error."
         ),
         copies_found=copies,
         attacks=attacks,
@@ -134,7 +134,8 @@ def model_threat(
         verdict = "none_found"
         meaning = (
             "Train segments are not fitted better than other recordings of the same people; an "
-            f"advantage of {loss.smallest_auc:.0%} right pairs or more would have been found."
+            f"attack that is right in {loss.smallest_auc:.0%} of pairs or more (50 % is guessing) "
+            "would have been noticed."
         )
         step = "State this power wherever the model is released; add --deep for a stronger attack."
     else:
@@ -145,12 +146,13 @@ def model_threat(
         )
         step = "Audit with more holdout segments of more people (100 or more, 300 is better)."
     power_meaning = (
-        "The smallest AUC that four of five such audits would find at p ≤ 0.01, from how much the "
-        "AUC varies when train and holdout change places."
+        "The smallest AUC (share of pairs of a train and another segment that are told apart; 0.5 "
+        "is guessing) that four of five such audits would notice."
     )
     if deep is not None:
         power_meaning += (
-            f" The shadow-model attack reaches an AUC of {deep[1]:.2f} on its own shadow models."
+            f" The shadow-model attack reaches an AUC of {deep[1]:.2f} on its own shadow models, "
+            "whose training segments are known (0.5 is guessing)."
         )
     return Threat(
         verdict=verdict,
