@@ -121,9 +121,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    content: dict[str, Any] = {
-        "machine": f"{platform.processor() or platform.machine()} {platform.node()}"
-    }
+    content: dict[str, Any] = {"machine": platform.processor() or platform.machine()}
     if args.false_alarms:
         content["false_alarms"] = false_alarms(args.false_alarms, args.seed, args.jobs)
     elif args.pairs:

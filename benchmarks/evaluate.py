@@ -42,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--segments", type=int, default=1000)
     parser.add_argument("--synthetic", choices=("truth", "c3", "new"), default="truth")
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     people = cohort(12, 3, 15.0, args.seed)
@@ -77,9 +78,9 @@ def main() -> None:
         return chosen
 
     real, made = sized(real), sized(made)
-    start = time.perf_counter()
-    scores = evaluate(real, made, seed=args.seed)
-    seconds = time.perf_counter() - start
+    start, cpu = time.perf_counter(), time.process_time()
+    scores = evaluate(real, made, seed=args.seed, n_jobs=args.jobs)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     table = {
         f"{row['task']}/{row['group']}/{row['metric']}": [
             None if row[key] is None else round(float(row[key]), 3)
@@ -90,10 +91,11 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "machine": f"{platform.processor() or platform.machine()} {platform.node()}",
+                "machine": platform.processor() or platform.machine(),
                 "real": len(real),
                 "synthetic": len(made),
                 "seconds": round(seconds, 1),
+                "cpu_seconds": round(cpu, 1),
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 "findings": [finding.text for finding in scores.findings],
                 "columns": "value floor_same floor_new c3 z z_low z_high c3_z",

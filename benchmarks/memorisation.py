@@ -6,7 +6,7 @@ For each number of training segments and each budget of steps, a model is traine
 and what it gives away is measured: the AUC with which the loss at fixed noise tells training
 segments from other recordings of the same people (0.5 = nothing), and the gap between the losses
 that `train --audit-every` watches. Each cell is written as soon as it is done; a run that was
-stopped goes on where it was. Prints the file.
+stopped goes on where it was. Prints the file; ``--figure PNG`` draws it and prints a table instead.
 """
 
 import argparse
@@ -142,14 +142,44 @@ def one_cell(n_segments: int, n_steps: int, width: int, seed: int) -> dict[str, 
     }
 
 
+def draw(content: dict[str, Any], path: Path) -> None:
+    """AUC against steps, a line for each number of segments; a table on the screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    cells = list(content["cells"].values())
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
+    for n in sorted({cell["n_segments"] for cell in cells}):
+        own = sorted((c for c in cells if c["n_segments"] == n), key=lambda c: c["n_steps"])
+        steps = [cell["n_steps"] for cell in own]
+        for ax, stage in zip(axes, ("envelope", "planes"), strict=True):
+            ax.plot(steps, [c["auc"][stage] for c in own], marker="o", label=f"{n} segments")
+            ax.set(xscale="log", xlabel="steps", title=f"{stage} network")
+        for c in own:
+            warned = "yes" if c["warning"] else "no"
+            print(f"| {n} | {c['n_steps']} | {c['auc']['envelope']} | {c['auc']['planes']} "
+                  f"| {c['gap']} | {warned} |")  # fmt: skip
+    for ax in axes:
+        ax.axhline(0.5, color="0.6", linestyle=":")
+    axes[0].set_ylabel("AUC of the loss (0.5 = nothing)")
+    axes[1].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--figure", type=Path, help="PNG to draw from --out")
     parser.add_argument("--segments", type=int, nargs="+", default=[20, 80])
     parser.add_argument("--steps", type=int, nargs="+", default=[60, 240])
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("memorisation.json"))
     args = parser.parse_args()
+    if args.figure:
+        draw(read_json(args.out), args.figure)
+        return
     cells = Cells(args.out, {"width": args.width, "seed": args.seed})
     for n in args.segments:
         for steps in args.steps:

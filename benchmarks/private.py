@@ -6,7 +6,8 @@ For each epsilon, DP-SGD (unit: one segment) and the parametric generator (unit:
 trained on simulated EMG, beside the same networks and generator without noise (``none``), and each
 is scored by `evaluate`: the median of z (0 = as another recording of the same people, 1 = as other
 people) by group of features, and of lsd and w1. The two units are not comparable: an epsilon for a
-person is the far stronger promise. Cells are written as they are done. Prints the file.
+person is the far stronger promise. Cells are written as they are done. Prints the file;
+``--figure PNG`` draws it and prints a table instead, without training anything.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from myosynth.diffusion import TrainingSettings, train
 from myosynth.diffusion.parametric import fit_parametric
 from myosynth.evaluation import evaluate
 from myosynth.recordings import SegmentSet
+from myosynth.storage import read_json
 
 
 def splits(n_subjects: int, seconds: float, seed: int) -> SegmentSet:
@@ -76,8 +78,39 @@ def parametric(real: SegmentSet, epsilon: float | None, args: argparse.Namespace
     }
 
 
+def draw(content: dict[str, Any], path: Path) -> None:
+    """Distances by epsilon, the networks beside the parametric generator; a table on the screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    cells = content["cells"]
+    budgets = list(dict.fromkeys(name.split(", ")[1] for name in cells))
+    labels = [budget.removeprefix("epsilon ") for budget in budgets]
+    shown = {
+        "lsd spectral": "spectrum (dB)", "w1 time": "amplitude (SD)",
+        "w1 spectral": "frequency content (SD)", "w1 envelope": "bursts, rhythm (SD)",
+        "w1 higher_order": "fine structure (SD)",
+    }  # fmt: skip
+    figure, axes = plt.subplots(1, len(shown), figsize=(13, 3.2), layout="constrained")
+    units = {"networks": "networks (unit: segment)", "parametric": "parametric (unit: person)"}
+    for ax, (key, title) in zip(axes, shown.items(), strict=True):
+        for kind, marker in (("networks", "o"), ("parametric", "s")):
+            values = [cells.get(f"{kind}, {budget}", {"value": {}})["value"].get(key)
+                      for budget in budgets]  # fmt: skip
+            ax.plot(range(len(budgets)), values, marker=marker, label=units[kind])
+            print(f"| {kind} | {title} | " + " | ".join(str(v) for v in values) + " |")
+        ax.set(title=title, xticks=range(len(budgets)), xticklabels=labels, xlabel="epsilon")
+        ax.set_ylim(bottom=0)
+    axes[0].set_ylabel("distance to the real holdout")
+    axes[-1].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--figure", type=Path, help="PNG to draw from --out")
     parser.add_argument("--epsilon", type=float, nargs="+", default=[4.0, 8.0, 16.0])
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--subjects", type=int, default=6)
@@ -87,7 +120,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("private.json"))
     args = parser.parse_args()
-    common = {key: value for key, value in vars(args).items() if key not in ("out", "epsilon")}
+    if args.figure:
+        draw(read_json(args.out), args.figure)
+        return
+    common = {
+        key: value for key, value in vars(args).items() if key not in ("out", "epsilon", "figure")
+    }
     cells = Cells(args.out, common)
     real = splits(args.subjects, args.duration, args.seed)
     for epsilon in (None, *args.epsilon):
