@@ -100,8 +100,8 @@ def evaluate(
     seed : int
         Same seed, same scores.
     n_bootstrap : int
-        Resamples of each interval: subjects on the real side (and on the synthetic side where it
-        names them), segments on the synthetic side.
+        Deviations behind each interval of fidelity: halves of the subjects and their complements
+        (`halves`); resamples of test subjects behind those of utility.
     n_repeats : int
         Random splits by subject behind floor_new.
     max_segments : int
