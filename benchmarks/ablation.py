@@ -114,7 +114,7 @@ def one(
     settings = runs.settings_of(args, {**changes, **small})
     key = {
         "variant": name, "settings": settings.to_dict(), "draw": drawing, "minutes": minutes,
-        "seed": seed, **runs.scoring_key(args),
+        "seed": seed, **runs.common_key(args),
     }  # fmt: skip
 
     def make() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -75,9 +76,15 @@ class Peer(ABC):
     def n_parameters(self) -> int:
         return sum(p.numel() for network in self.networks() for p in network.parameters())
 
-    def fit(self, signals: Array, task: NDArray[np.intp], seconds: float) -> None:
-        """Train for a time on segments (n, C, T) in volts."""
-        end = time.monotonic() + seconds
+    def fit(
+        self,
+        signals: Array,
+        task: NDArray[np.intp],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Train for a time by a clock on segments (n, C, T) in volts."""
+        shown = began = clock()
         for number in range(self.n_tasks):
             self.peak[number] = float(np.abs(signals[task == number]).max())
         rng = np.random.default_rng(self.seed)
@@ -86,8 +93,7 @@ class Peer(ABC):
             torch.manual_seed(self.seed)
             for network in self.networks():
                 network.train()
-            shown = began = time.monotonic()
-            while (now := time.monotonic()) < end:
+            while (now := clock()) < began + seconds:
                 self.rate((now - began) / seconds)
                 rows = rng.integers(len(signals), size=self.batch_size)
                 which = torch.from_numpy(task[rows])

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     schedulers.register()
     real = runs.segments(args.dataset, args.results)
     kept = runs.Runs(args.results)
-    start, scoring = runs.slug(args.dataset), runs.scoring_key(args)
+    start, scoring = runs.slug(args.dataset), runs.common_key(args)
     everything = (*NETWORKS, *SURROGATES) if args.full else ("ours", "wgan-gp", "vae", "c3")
     chosen = args.only or (() if args.files else everything)
     for seed in args.seeds:
@@ -128,7 +128,8 @@ def other(
     ids = np.array([tasks.index(task) for task in own.task])
     with _threads(args.threads):
         wall, cpu = time.perf_counter(), time.process_time()
-        peer.fit(own.read().astype(np.float32), ids, 60 * minutes)
+        clock = runs.clock(torch.get_num_threads(), args.cpu_time)
+        peer.fit(own.read().astype(np.float32), ids, 60 * minutes, clock)
         training = {
             "train_seconds": round(time.perf_counter() - wall, 1),
             "train_cpu_seconds": round(time.process_time() - cpu, 1),
@@ -180,10 +181,14 @@ def _threads(n: int | None) -> Iterator[None]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     parts = [INTRODUCTION.rstrip()]
-    for dataset, made, unseen in sorted({_set(row) for row in rows}):
-        own = [row for row in rows if _set(row) == (dataset, made, unseen)]
-        closed = "opened" if unseen else "closed"
-        parts.append(f"## {dataset}, {made} segments a task, unseen subjects {closed}")
+    for which in sorted({_set(row) for row in rows}):
+        own = [row for row in rows if _set(row) == which]
+        key = own[0]["key"]
+        closed = "opened" if key["unseen"] else "closed"
+        timed = f", minutes{runs.of_processor(key)}" if key["cpu_time"] else ""
+        parts.append(
+            f"## {key['dataset']}, {key['made']} segments a task, unseen subjects {closed}{timed}"
+        )
         lines = _lines(own)
         head = ["generator", "what", "minutes", "parameters", "steps", "training, s",
                 "s per segment", *COLUMNS.values(), "seeds"]  # fmt: skip
@@ -193,8 +198,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def _set(row: dict[str, Any]) -> tuple[str, int, bool]:
-    return row["key"]["dataset"], row["key"]["made"], row["key"]["unseen"]
+def _set(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row["key"][name] for name in ("dataset", "made", "unseen", "cpu_time"))
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -207,12 +212,13 @@ def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
         same = cells[minutes, name]
         training, cost = same[0].get("training", {}), same[0].get("drawing", {})
         each = cost.get("draw_cpu_seconds_each")
+        spent = "train_cpu_seconds" if same[0]["key"]["cpu_time"] else "train_seconds"
         steps = "+".join(map(str, training.get("n_steps", {}).values()))
         lines.append(
             [
                 name, MEANINGS.get(name, "from files"), f"{minutes:g}" if minutes else "–",
                 f"{training.get('n_parameters', 0) / 1e6:.2f} M" if minutes else "–",
-                steps or "–", f"{training.get('train_seconds', 0):.0f}" if minutes else "–",
+                steps or "–", f"{training.get(spent, 0):.0f}" if minutes else "–",
                 peer_models.seconds_text(each) if each else "–",
                 *(runs.over_seeds(same, column) for column in COLUMNS), str(len(same)),
             ]

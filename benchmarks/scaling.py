@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     for seed in args.seeds:
         for cell in cells:
             settings = _settings(args)
-            key = {**runs.scoring_key(args), **cell, "settings": settings.to_dict(), "seed": seed}
+            key = {**runs.common_key(args), **cell, "settings": settings.to_dict(), "seed": seed}
             kept.fill(f"{runs.slug(args.dataset)}-{_name(cell)}-s{seed}", key,
                       partial(one, cell, args, seed))  # fmt: skip
     return kept.rows
@@ -88,7 +88,7 @@ def one(cell: dict[str, Any], args: argparse.Namespace, seed: int) -> dict[str, 
     row = runs.judged(real, trained_on, _settings(args), minutes=cell["minutes"], seed=seed)
     own = real.where(split="train")
     size = {"segments": len(own), "subjects": len(own.subjects), "channels": own.n_channels}
-    steps = sum(row["training"]["n_steps"].values()) / row["training"]["train_seconds"]
+    steps = sum(row["training"]["n_steps"].values()) / (60 * cell["minutes"])
     return {**row, "size": size, "steps_per_second": round(steps, 3)}
 
 
@@ -212,7 +212,8 @@ def table(rows: list[dict[str, Any]], folder: Path) -> str:
     for number, dataset in enumerate(sorted({row["key"]["dataset"] for row in rows})):
         own = [row for row in rows if row["key"]["dataset"] == dataset]
         axes = _axes_of(own)
-        parts.append(f"## {dataset}")
+        timed = ", minutes" + runs.of_processor(own[0]["key"])
+        parts.append(f"## {dataset}{timed if own[0]['key']['cpu_time'] else ''}")
         if axes:
             name = f"scaling-{number}.png" if number else "scaling.png"
             figure(axes, folder / name)

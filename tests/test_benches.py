@@ -1,6 +1,7 @@
 """The long benchmarks: their parts, and that each of them starts."""
 
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from myosynth.diffusion import training
 from myosynth.diffusion.samplers import SAMPLERS
 from myosynth.recordings import SegmentSet
 
@@ -58,6 +60,24 @@ def test_a_run_is_done_again_only_if_it_was_made_otherwise(tmp_path: Path) -> No
         row = runs.Runs(tmp_path).fill("a", key, make)
         assert (row["found"], len(done)) == (n, n)
     assert [row["found"] for row in runs.Runs(tmp_path).stored()] == [2]
+
+
+def test_a_budget_of_processor_time_does_not_pass_while_nothing_is_computed() -> None:
+    wall, processor = runs.clock(2, False), runs.clock(2, True)
+    before = wall(), processor()
+    time.sleep(0.3)
+    assert wall() - before[0] > 0.25
+    assert processor() - before[1] < 0.1
+    asked = []
+
+    def clock() -> float:
+        asked.append(1)
+        return 7.0
+
+    with runs._training_by(clock):
+        assert training.time.monotonic() == 7.0
+    assert asked
+    assert training.time is time
 
 
 def test_no_place_of_a_file_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
