@@ -239,17 +239,22 @@ def _drafted(folder: Path, out: Path, fs: float | None, answers: dict[str, Any])
             raise FormatError(f"{folder / row.file}: {row.problems[0]}")
     if found.is_ready and not answers:
         return ""
-    text = draft_mapping(found, {**({"fs": fs} if fs else {}), **answers})
-    if survey(folder, parse_mapping(text, "drafted"), check_duplicates=False).is_ready:
+    given = {**({"fs": fs} if fs else {}), **answers}
+    text = draft_mapping(found, given)
+    asked = [q for q in questions(found) if q.is_required and q.key not in given]
+    left = survey(folder, parse_mapping(text, "drafted"), check_duplicates=False)
+    if left.is_ready and not {"subject", "run"} & {question.key for question in asked}:
         return text
     draft = out.with_name(f"{out.name}.mapping.yaml")
     with atomic_file(draft) as partial:
         partial.write_text(text, encoding="utf-8")
-    open_questions = [q for q in questions(found) if q.is_required and q.key not in answers]
-    asked = " ".join(f"{q.text} (--answer {q.key}=…)" for q in open_questions)
+    to_answer = " ".join(f"{q.text} (--answer {q.key}=…)" for q in asked) or " ".join(
+        f"{problem[0].upper()}{problem[1:]}." for problem in [*left.files_to_mend()][:1]
+    )
     raise ConfigError(
         f"{len([row for row in found.rows if row.problems])} of {len(found.rows)} files in "
-        f"{folder} do not say enough. {asked} Or fill in {draft} and pass it as --mapping."
+        f"{folder} do not say enough (myosynth info shows them). {to_answer} Or fill in {draft} "
+        "and pass it as --mapping."
     )
 
 

@@ -200,7 +200,7 @@ def _write_recording(recording: Recording, folder: Path, acquisition: str, forma
     parts = {
         "sub": bids_label(recording.subject, "subject"),
         "ses": bids_label(recording.session, "session") if recording.session else "",
-        "task": bids_label(recording.task, "task") if recording.task else "mixed",
+        "task": bids_label(_task_name(recording), "task"),
         "acq": acquisition,
         "run": recording.run if recording.run.isdigit() else "",
     }
@@ -214,12 +214,18 @@ def _write_recording(recording: Recording, folder: Path, acquisition: str, forma
     path = target / f"{stem}_emg.{format}"
     if path.exists():
         raise InputError(
-            f"two recordings are both named {stem}; give them different runs or sessions"
+            f"two recordings are both named {stem}; give them different subjects, sessions or runs"
         )
     units = write_edf(recording, path)
     write_json(path.with_suffix(".json"), _sidecar(recording))
     write_tsv(target / f"{stem}_channels.tsv", _channel_rows(recording, units))
     _write_events(recording, target / f"{stem}_events")
+
+
+def _task_name(recording: Recording) -> str:
+    """The task, or what the source calls a recording of several."""
+    stated = recording.metadata.get("sidecar", {}).get("TaskName")
+    return recording.task or (stated if isinstance(stated, str) and stated else "mixed")
 
 
 def _join(parts: Mapping[str, str]) -> str:
@@ -244,7 +250,7 @@ def _sidecar(recording: Recording) -> dict[str, Any]:
         **placement,
         **stated,
         # after what the source stated, which may have been another rate or length
-        "TaskName": recording.task or "mixed",
+        "TaskName": _task_name(recording),
         "SamplingFrequency": recording.fs,
         "EMGChannelCount": recording.n_channels,
         "TriggerChannelCount": 0,
@@ -265,6 +271,7 @@ def _sidecar(recording: Recording) -> dict[str, Any]:
 
 def _channel_rows(recording: Recording, units: Sequence[str]) -> list[dict[str, Any]]:
     labels = edf_labels(recording.channel_names)
+    bad = recording.metadata.get("bad_channels", ())
     columns = zip(labels, units, recording.channel_names, recording.muscles, strict=True)
     return [
         {
@@ -274,6 +281,7 @@ def _channel_rows(recording: Recording, units: Sequence[str]) -> list[dict[str, 
             "description": channel,
             "sampling_frequency": recording.fs,
             "target_muscle": muscle or "n/a",
+            **({"status": "bad" if {label, channel} & {*bad} else "good"} if bad else {}),
         }
         for label, unit, channel, muscle in columns
     ]
@@ -283,19 +291,27 @@ def _write_events(recording: Recording, stem: Path) -> None:
     spans = sorted(recording.annotations, key=lambda a: a.onset_s)
     if recording.task and whole_task(recording) not in spans:
         spans.insert(0, whole_task(recording))  # other software finds the task as an event too
-    rows = [
-        {"onset": a.onset_s, "duration": a.duration_s, "trial_type": a.description} for a in spans
-    ]
-    write_tsv(stem.with_suffix(".tsv"), rows)
-    levels = {
-        name: "Span that must not be used" if name.upper().startswith("BAD") else f"Task {name}"
-        for name in sorted({a.description for a in spans})
-    }
+    rows = [(a.onset_s, a.duration_s, a.description) for a in spans]
+    rows += [(float(at), 0.0, str(what)) for at, what in recording.metadata.get("events", ())]
+    write_tsv(
+        stem.with_suffix(".tsv"),
+        [
+            {"onset": onset, "duration": duration, "trial_type": what}
+            for onset, duration, what in sorted(rows, key=lambda row: row[0])
+        ],
+    )
+    levels = {" ".join(what.split()): _level(duration, what) for _, duration, what in rows}
     write_json(
         stem.with_suffix(".json"),
         {
             "Description": "Tasks and spans that must not be used",
-            "trial_type": {"Description": "Task or bad span", "Levels": levels},
+            "trial_type": {"Description": "Task, event or bad span", "Levels": levels},
             "StimulusPresentation": {"SoftwareName": "n/a"},
         },
     )
+
+
+def _level(duration_s: float, what: str) -> str:
+    if what.upper().startswith("BAD"):
+        return "Span that must not be used"
+    return f"Task {what}" if duration_s > 0 else f"Event {what}"

@@ -83,10 +83,14 @@ def read_c3d(path: Path, plan: FileMapping | None = None) -> Signals:
         with path.open("rb") as file:
             content = file.read(_LONGEST_HEADER)
         layout, parameters = _layout(path, content)
+        return _signals(path, layout, parameters)
     except FormatError:
         raise
     except (ValueError, IndexError, KeyError, OverflowError, OSError) as error:
         raise FormatError(f"{path} is not a sound C3D file ({error}); export it again") from error
+
+
+def _signals(path: Path, layout: _Layout, parameters: Parameters) -> Signals:
     n = layout.n_channels
     names = [name or f"Analog {i + 1}" for i, name in enumerate(_texts(parameters, "LABELS", n))]
     overall = float(_values(parameters, "GEN_SCALE", 1, 1.0)[0])
@@ -225,7 +229,7 @@ def _texts(parameters: Parameters, name: str, count: int) -> list[str]:
     found: list[str] = []
     for part in ("", "2", "3", "4"):
         value = parameters.get(("ANALOG", name + part))
-        if value is not None and value.dtype.kind == "S":
+        if value is not None and value.dtype.kind == "S" and value.size:
             rows = value.reshape(-1, value.shape[-1]) if value.ndim else value.reshape(1, 1)
             found += [row.tobytes().decode("latin-1").strip(" \0") for row in rows]
     return (found + [""] * count)[:count]

@@ -1,5 +1,6 @@
 """A mapping file drafted from a look at the files, so that only what is not in them is asked."""
 
+import contextlib
 import csv
 import re
 from collections import Counter
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from myosynth.errors import FormatError, InputError, MyosynthError
 from myosynth.formats.arrays import ArrayFile
-from myosynth.formats.exports import rate_from_times
+from myosynth.formats.exports import Table, rate_from_times
 from myosynth.formats.hdf5 import hdf5_arrays
+from myosynth.formats.kinds import kind_of
 from myosynth.formats.matlab import matlab_arrays
-from myosynth.formats.names import is_counts, is_voltage
+from myosynth.formats.names import entities, is_counts, is_voltage
 from myosynth.formats.numpy_files import npy_arrays, npz_arrays
 from myosynth.formats.parquet import parquet_columns
 from myosynth.formats.readers import READERS
@@ -33,6 +36,10 @@ _ARRAYS = {
     "npz": npz_arrays,
 }
 _DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", " ": "space"}
+_TIMES = re.compile(r"(?:t|times?|zeit|tiempo|temps|timestamps?)(?:$|[\s_,(\[/])", re.I)
+_MILLISECONDS = re.compile(r"(?:^|[\s_,(\[])(?:ms|msec|milliseconds)\b", re.I)
+_SLOWEST_HZ, _FASTEST_HZ = 50.0, 1e6
+_MOST_NAMED = 12
 _RATE_NAMES = re.compile(r"(?:^|[/._])(fs|fsamp|srate|sf|sampling.?(?:rate|frequency))$", re.I)
 
 
@@ -53,6 +60,7 @@ class _Look:
     columns: list[tuple[int | str, str]] = field(default_factory=list)  # column, unit or ""
     fs: float | None = None
     fs_note: str = ""
+    rates: tuple[float, ...] = ()  # where there are several
 
 
 def questions(found: Survey) -> list[Question]:
@@ -62,24 +70,62 @@ def questions(found: Survey) -> list[Question]:
     -------
     list of Question
         Keys: ``fs`` (Hz), ``unit`` (V, mV, uV or nV, of every column), ``task`` (one name for all,
-        or ``part2`` to take it from the path), ``subject`` likewise, ``muscles`` (one per column,
-        not required).
+        or ``part2`` to take it from the path), ``subject`` and ``run`` likewise, ``muscles`` (one
+        per column, not required).
     """
     kind, paths = _worst(found)
     look = _look(kind, paths[0])
     asked: list[Question] = []
     if look.fs is None and "fs_from" not in look.keys and not (found.plan and found.plan.fs):
-        asked.append(Question("fs", "At what rate were they sampled, in Hz?"))
+        asked.append(Question("fs", _rate_question(look)))
+    names = _listed([str(column) for column, _ in look.columns])
     if not look.columns or any(not unit for _, unit in look.columns):
-        asked.append(Question("unit", "In what unit are the numbers: V, mV, uV or nV?"))
-    if not all(row.task for row in found.rows):
-        _, groups = _path_pattern(found.folder, paths)
-        shown = ", ".join(f"{name} ({value})" for name, value in groups.items())
-        asked.append(Question("task", f"Which task is it: a name for all, or one of {shown}?"))
-        asked.append(Question("subject", f"Who is it: one of {shown}?", False))
-    names = ", ".join(str(column) for column, _ in look.columns)
-    asked.append(Question("muscles", f"Which muscle is below each of {names}?", False))
+        unknown = _listed([str(column) for column, unit in look.columns if not unit])
+        which = f" in {unknown}" if unknown else ""
+        some = "; if some are not EMG, list those that are with --answer columns=[…]"
+        text = f"In what unit are the numbers{which}: V, mV, uV or nV{some if names else ''}?"
+        asked.append(Question("unit", text))
+    asked += _questions_of_names(found, paths)
+    if names:
+        asked.append(Question("muscles", f"Which muscle is below each of {names}?", False))
     return asked
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_MOST_NAMED], *(["…"] if len(names) > _MOST_NAMED else [])])
+
+
+def _rate_question(look: _Look) -> str:
+    if look.rates:
+        held = " and ".join(f"{rate:.10g}" for rate in look.rates)
+        return f"The signals run at {held} Hz, and a recording has one rate: which one?"
+    return f"At what rate were they sampled, in Hz{f' ({look.fs_note})' if look.fs_note else ''}?"
+
+
+def _questions_of_names(found: Survey, paths: Sequence[Path]) -> list[Question]:
+    pattern, groups = _path_pattern(found.folder, paths)
+    shown = ", ".join(f"{name} ({value})" for name, value in groups.items())
+    alike = [row for row in found.rows if row.is_named_alike]
+    if not _are_named(paths) and not all(row.task for row in found.rows):
+        task = f"Which task is it: a name for all, or one of {shown}?"
+        return [Question("task", task), Question("subject", f"Who is it: one of {shown}?", False)]
+    if not alike:
+        return []
+    base, telling = found.folder, _telling(paths, pattern)
+    where = [re.search(pattern, (base / row.file).absolute().as_posix()) for row in alike]
+    left = Counter(
+        (match and match[telling], row.name.partition("_")[2])
+        for match, row in zip(where, alike, strict=True)
+    )
+    asked = [Question("subject", f"Who is it: one of {shown}?")]
+    if any(count > 1 for count in left.values()):
+        asked.append(Question("run", f"What tells recordings of one person apart: one of {shown}?"))
+    return asked
+
+
+def _are_named(paths: Sequence[Path]) -> bool:
+    """Whether the names say subject and task as BIDS does."""
+    return all({"sub", "task"} <= entities(path).keys() for path in paths)
 
 
 def draft_mapping(found: Survey, answers: Mapping[str, Any] | None = None) -> str:
@@ -94,7 +140,8 @@ def draft_mapping(found: Survey, answers: Mapping[str, Any] | None = None) -> st
     found : Survey
     answers : mapping, optional
         By the keys of `questions`: ``fs``, ``unit``, ``task``, ``subject``, ``session``, ``run``
-        (a name for all, or a part of the path such as ``part1``), ``muscles`` (one per column).
+        (a name for all, or a part of the path such as ``part1``), ``columns`` (those that are EMG;
+        all without it), ``muscles`` (one per column).
 
     Returns
     -------
@@ -103,14 +150,17 @@ def draft_mapping(found: Survey, answers: Mapping[str, Any] | None = None) -> st
     Raises
     ------
     InputError
-        If an answer has an unknown key, or there are not as many muscles as columns.
+        If an answer has an unknown key, names no column, or there are not as many muscles as
+        columns.
     """
     given = dict(answers or {})
-    known = ("fs", "unit", "task", "subject", "session", "run", "muscles")
+    known = ("fs", "unit", "task", "subject", "session", "run", "columns", "muscles")
     if unknown := sorted(set(given) - set(known)):
         raise InputError(f"there is no question {unknown[0]!r}; the answers are {', '.join(known)}")
     kind, paths = _worst(found)
     look = _look(kind, paths[0])
+    if "columns" in given:
+        look.columns = _those(look.columns, given["columns"])
     muscles = list(given.get("muscles", ())) or [""] * len(look.columns)
     if len(muscles) != len(look.columns):
         raise InputError(f"{len(look.columns)} columns need {len(look.columns)} muscles")
@@ -126,15 +176,29 @@ def draft_mapping(found: Survey, answers: Mapping[str, Any] | None = None) -> st
         lines.append(_line("fs", fs) if fs else "fs:  # Hz")
         if fs and "fs" not in given and look.fs_note:
             lines[-1] += f"  # {look.fs_note}"
-    lines += _column_lines(look, muscles, given.get("unit", ""))
-    pattern, groups = _path_pattern(found.folder, paths)
-    lines.append(_line("path", pattern))
-    lines.append("# for example " + ", ".join(f"{name}: {value}" for name, value in groups.items()))
+    lines += _column_lines(look, muscles, given.get("unit", ""), chosen="columns" in given)
+    if not (_are_named(paths) and not {"task", "subject", "session", "run"} & given.keys()):
+        lines += _name_lines(found.folder, paths, given)
+    return "\n".join(lines) + "\n"
+
+
+def _those(columns: Sequence[tuple[int | str, str]], wanted: Any) -> list[tuple[int | str, str]]:
+    names = wanted if isinstance(wanted, list | tuple) else [wanted]
+    by_name = {str(column): (column, unit) for column, unit in columns}
+    if missing := [name for name in names if str(name) not in by_name]:
+        raise InputError(f"there is no column {missing[0]!r}; the columns are {', '.join(by_name)}")
+    return [by_name[str(name)] for name in names]
+
+
+def _name_lines(folder: Path, paths: Sequence[Path], given: Mapping[str, Any]) -> list[str]:
+    pattern, groups = _path_pattern(folder, paths)
+    shown = ", ".join(f"{name}: {value}" for name, value in groups.items())
+    lines = [_line("path", pattern), f"# for example {shown}"]
     first = _telling(paths, pattern)
     for key, default in (("subject", f"{{{first}}}"), ("session", ""), ("task", ""), ("run", "")):
         text = _text(given.get(key, default), groups)
         lines.append(_line(key, text) + ("  # such as {part2}, or one name for all" * (not text)))
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _text(answer: Any, groups: Mapping[str, str]) -> str:
@@ -143,9 +207,9 @@ def _text(answer: Any, groups: Mapping[str, str]) -> str:
     return f"{{{answer}}}" if answer in groups else str(answer)
 
 
-def _column_lines(look: _Look, muscles: Sequence[str], unit: str) -> list[str]:
+def _column_lines(look: _Look, muscles: Sequence[str], unit: str, *, chosen: bool) -> list[str]:
     # where the files state every unit, they need no list, and each may have other channels
-    needed = unit or any(muscles) or any(not stated for _, stated in look.columns)
+    needed = chosen or unit or any(muscles) or any(not stated for _, stated in look.columns)
     sign = "" if needed else "# "
     lines = [f"{sign}columns:  # leave out what is not EMG"]
     for (column, stated), muscle in zip(look.columns, muscles, strict=True):
@@ -178,12 +242,15 @@ def _flow(entry: Mapping[str, Any]) -> str:
 
 
 def _worst(found: Survey) -> tuple[str, list[Path]]:
-    """The kind with most files that have problems (else with most files), and its files."""
+    """The kind with most files that have problems (else with most files), and its files, those
+    first that cannot be read."""
     with_problems = [row for row in found.rows if row.problems] or list(found.rows)
     kind = Counter(row.kind for row in with_problems).most_common(1)[0][0]
     base = found.folder
-    paths = [base / row.file if base.is_dir() else base for row in found.rows if row.kind == kind]
-    return kind, paths
+    rows = sorted(
+        (row for row in found.rows if row.kind == kind), key=lambda row: row.fs is not None
+    )
+    return kind, [base / row.file if base.is_dir() else base for row in rows]
 
 
 def _look(kind: str, path: Path) -> _Look:
@@ -193,13 +260,20 @@ def _look(kind: str, path: Path) -> _Look:
         if kind in _ARRAYS and not _describes_itself(kind, path):
             return _look_at_arrays(_ARRAYS[kind](path))
         if kind == "parquet":
-            return _Look(columns=[(name, "") for name in parquet_columns(path)])
-        signals = READERS[kind](path, None)
+            names = [name for name in parquet_columns(path) if not _TIMES.match(name)]
+            return _Look(columns=[(name, "") for name in names])
+        signals = READERS[kind if kind in READERS else kind_of(path)](path, None)
+        may_be = signals.may_be_emg or [True] * len(signals.names)
         columns: list[tuple[int | str, str]] = []
-        for name, unit in zip(signals.names, signals.units, strict=True):
-            if is_voltage(unit) or is_counts(unit):
+        rates: dict[float | None, None] = {}
+        for i, (name, unit) in enumerate(zip(signals.names, signals.units, strict=True)):
+            if may_be[i] and (is_voltage(unit) or is_counts(unit)):
                 columns.append((name, unit if is_voltage(unit) else ""))
-        return _Look(columns=columns, fs=next((rate for rate in signals.rates if rate), None))
+                rates[signals.rates[i]] = None
+        stated = sorted(rate for rate in rates if rate)
+        several = tuple(stated) if len(stated) > 1 else ()
+        fs = stated[0] if len(stated) == 1 else None
+        return _Look(columns=columns, fs=fs, rates=several)
     except (MyosynthError, KeyError):
         return _Look()
 
@@ -225,7 +299,12 @@ def _look_at_arrays(file: ArrayFile) -> _Look:
         look.columns = [(i + 1, "") for i in range(min(rows, columns))]
         return look
     longest = max((int(np.prod(shape)) for shape in file.shapes.values()), default=0)
-    vectors = [n for n, shape in file.shapes.items() if int(np.prod(shape)) == longest > 1]
+    lengths = {name: int(np.prod(shape)) for name, shape in file.shapes.items()}
+    vectors = [
+        name
+        for name, length in lengths.items()
+        if length == longest > 1 and not _TIMES.match(re.split(r"[/.]", name)[-1])
+    ]
     look.columns = [(name, "") for name in vectors]
     return look
 
@@ -247,23 +326,36 @@ def _look_at_text(path: Path) -> _Look:
     look = _Look({"delimiter": _DELIMITERS[delimiter], "encoding": encoding})
     if decimal == ",":
         look.keys["decimal"] = ","
+    table = Table(path, encoding, delimiter, first)
     for i in numeric:
         values = np.array([row[i] for row in block], dtype=float)
-        if i == numeric[0] and len(numeric) > 1 and (fs := _as_times(values)):
-            look.fs, look.fs_note = fs, f"as the times in column {i + 1} show, if they are seconds"
-        else:
-            look.columns.append((header[i] if named else i + 1, ""))
+        name = header[i] if named else ""
+        if is_time := bool(_TIMES.match(name)) or (i == numeric[0] and _rises(values)):
+            _note_times(look, table, i, name, values)
+        if not (is_time and len(numeric) > 1):
+            look.columns.append((name or i + 1, ""))
     return look
 
 
-def _as_times(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
-    steps = np.diff(values)
-    if len(steps) < 2 or not np.all(steps > 0) or float(steps[0]).is_integer():
-        return None
-    try:
-        return rate_from_times(values, "")
-    except FormatError:
-        return None
+def _rises(values: NDArray[np.float64]) -> bool:
+    """Whether numbers are times or a count of samples."""
+    return len(values) > 2 and bool(np.all(np.diff(values) > 0))
+
+
+def _note_times(look: _Look, table: Table, i: int, name: str, values: NDArray[np.float64]) -> None:
+    """The rate that a column of times shows; a person must confirm it if no name says so."""
+    if float(np.diff(values)[0]).is_integer() and not _MILLISECONDS.search(name):
+        return
+    with contextlib.suppress(FormatError, UnicodeError):
+        if table.delimiter != " ":
+            values = table.columns([i])[i]
+        fs = rate_from_times(values, "", 1e-3 if _MILLISECONDS.search(name) else 1.0)
+        if not _SLOWEST_HZ <= fs <= _FASTEST_HZ:
+            return
+        if _TIMES.match(name):
+            look.fs, look.fs_note = fs, f"as the times in column {i + 1} show"
+        else:
+            look.fs_note = f"{fs:g}, if column {i + 1} holds times in seconds"
 
 
 def _path_pattern(folder: Path, paths: Sequence[Path]) -> tuple[str, dict[str, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from myosynth.recordings import FloatArray, Recording
 
@@ -14,6 +15,8 @@ _BIN_S = 0.02
 _MAX_BINS = 3000  # one minute tells; what is kept of a recording stays small
 _MIN_BINS = 100
 _CORRELATION = 0.95
+_SMOOTH_BINS = 9
+_FAST_CORRELATION = 0.25
 _MICROVOLT = 1e-6
 
 
@@ -29,7 +32,8 @@ class DuplicateFinder:
 
     Two recordings count as copies if their samples, rounded to 1 µV, are the same, or if their
     log RMS in bins of 20 ms (first minute) correlates with r ≥ 0.95 at the best lag, which a change
-    of gain, offset, start, rate or a little noise does not hide.
+    of gain, offset, start, rate or a little noise does not hide. Movements in the same rhythm do
+    that too: what changes faster must correlate with r ≥ 0.25 as well.
     """
 
     def __init__(self) -> None:
@@ -91,4 +95,9 @@ def _is_copy(old: _Print, new: _Print) -> bool:
         return False
     one = _standardised(a[:, max(0, lag) :][:, :n])
     two = _standardised(b[:, max(0, -lag) :][:, :n])
-    return float((one * two).mean()) >= _CORRELATION
+    if float((one * two).mean()) < _CORRELATION:
+        return False
+    fast = (
+        _standardised(each - uniform_filter1d(each, _SMOOTH_BINS, axis=1)) for each in (one, two)
+    )
+    return float(np.multiply(*fast).mean()) >= _FAST_CORRELATION

@@ -21,6 +21,8 @@ _LINES_AT_ONCE = 20_000
 _LONGEST_LINE = 1 << 20
 _LONGEST_SAID = 2000  # characters of a line above the header that are looked at
 _TIMES_AT_ONCE = 1 << 20
+_ROUND_PERIOD = 2  # digits
+_RATE_ROUNDING = 5e-7
 _ODD_STEP = 0.75  # of a sample: times further off their place are no regular sampling
 
 
@@ -63,7 +65,8 @@ class Table:
         with path.open(encoding=encoding, newline="") as file:
             for line in itertools.islice(bounded_lines(file, path), _MOST_HEADER_LINES):
                 if is_header(line):
-                    delimiter = max(";\t,", key=lambda sign: len(_cells(line, sign)))
+                    # names hold commas: "ES, uV"
+                    delimiter = next((sign for sign in "\t;" if len(_cells(line, sign)) > 1), ",")
                     table = cls(path, encoding, delimiter, len(above) + 1)
                     return table, above, table.cells(line)
                 above.append(line[:_LONGEST_SAID].rstrip("\r\n"))
@@ -219,7 +222,7 @@ def rate_from_times(times: NDArray[np.float64], where: str, per_unit: float = 1.
     """The sampling rate in Hz that a column of times shows; a time times `per_unit` is in seconds.
 
     The rate is the number with the fewest digits that the first and the last time allow, given how
-    finely times are written.
+    finely times are written, or that of a period of one or two digits (0.9 ms: 1111.111 Hz).
 
     Raises
     ------
@@ -241,12 +244,26 @@ def rate_from_times(times: NDArray[np.float64], where: str, per_unit: float = 1.
             )
     span, fineness = span * per_unit, fineness * per_unit
     low, high = n / (span + fineness), n / max(span - fineness, span / 2)
-    middle = n / span
-    for digits in range(12):
-        rate = round(middle, digits)
-        if low <= rate <= high and rate > 0:
-            return rate
+    shortest = _shortest(low, n / span, high)
+    period = _shortest(1 / high, span / n, 1 / low)
+    if _n_digits(period) <= _ROUND_PERIOD < _n_digits(shortest):
+        rates = (round(1 / period, digits) for digits in range(12))
+        return next((rate for rate in rates if abs(rate * period - 1) < _RATE_ROUNDING), 1 / period)
+    return shortest
+
+
+def _shortest(low: float, middle: float, high: float) -> float:
+    """The number of fewest digits from `low` to `high`."""
+    for digits in range(16):
+        value = round(middle, digits)
+        if low <= value <= high and value > 0:
+            return value
     return middle
+
+
+def _n_digits(value: float) -> int:
+    """Significant digits, trailing zeros not counted."""
+    return len(f"{value:.12e}".split("e")[0].replace(".", "").rstrip("0"))
 
 
 def _fineness(times: NDArray[np.float64]) -> float:

@@ -1,6 +1,7 @@
 """Names and units that files carry: BIDS entities in file names, SI-prefixed volts."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,11 @@ _COUNTS = {
     *("", "-", "1", "n/a", "none", "unknown", "count", "counts", "adu", "adc", "raw", "lsb"),
     *("bits", "digital", "a.u.", "au", "arb", "arbitrary"),
 }
+_PLAIN_LETTERS = str.maketrans(
+    {"ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "Ae", "đ": "d", "Đ": "D"}
+)
+"""Letters that Unicode does not take apart."""
+
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([^_.]+)")
 
 
@@ -94,14 +100,15 @@ def entities(path: str | Path) -> dict[str, str]:
 
 
 def bids_label(text: str, what: str) -> str:
-    """`text` as a BIDS label: letters and digits only, words joined in camel case.
+    """`text` as a BIDS label: letters and digits only, words joined in camel case, no accents.
 
     Raises
     ------
     InputError
         If nothing is left.
     """
-    words: list[str] = re.findall(r"[A-Za-z0-9]+", text)
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    words: list[str] = re.findall(r"[A-Za-z0-9]+", plain.translate(_PLAIN_LETTERS))
     if not words:
         raise InputError(f"{what} {text!r} holds no letter or digit, so it cannot name a BIDS file")
     return words[0] + "".join(word[:1].upper() + word[1:] for word in words[1:])

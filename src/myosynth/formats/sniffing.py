@@ -39,7 +39,7 @@ def locale_of(path: Path, lines: Sequence[str]) -> tuple[str, str]:
 
     def share(line: str, delimiter: str, decimal: str) -> int:
         cells = [number_or_none(cell, decimal) for cell in line.strip().split(delimiter)]
-        return len(cells) if is_samples(cells) else 0
+        return sum(1 if cell is not None else -1 for cell in cells) if is_samples(cells) else 0
 
     pairs = [(d, p) for d in "\t;, " for p in ".," if d != p]
     scores = [sum(share(line, *pair) for line in lines) for pair in pairs]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from myosynth.recordings import Recording
 __all__ = ["Survey", "SurveyRow", "survey"]
 
 NO_TASK = "it has no task; write task: (with path:, or one name for all) into a mapping file"
+_ALIKE = (
+    "{} files would all be named {}; write subject:, task: or run: that tell them apart into a "
+    "mapping file"
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class SurveyRow:
         The EMG channels, and the units that the file or the mapping gives them.
     problems : tuple of str
         Sentences; a file without any can be imported.
+    name : str
+        The recording's, by which a dataset knows it.
     """
 
     file: str
@@ -51,6 +57,12 @@ class SurveyRow:
     channels: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def is_named_alike(self) -> bool:
+        """Whether another file would have the same name in a dataset."""
+        return any("would all be named" in problem for problem in self.problems)
 
     @property
     def needs_answers(self) -> bool:
@@ -160,10 +172,14 @@ def survey(
         except MyosynthError as error:
             problem = _without_path(str(error), path)
         rows.append(_row(folder, path, kind, read, problem))
+    rows = [
+        replace(row, problems=(*row.problems, _ALIKE.format(names[row.name], row.name)))
+        if names[row.name] > 1
+        else row
+        for row in rows
+    ]
     pairs = [f"{copy} copies {first}" for first, copy in finder.pairs]
-    doubled = [f"{n} files are all named {name}; give run: in the mapping"
-               for name, n in names.items() if n > 1]  # fmt: skip
-    return Survey(folder, tuple(rows), (*_differences(rows), *doubled, *pairs), plan)
+    return Survey(folder, tuple(rows), (*_differences(rows), *pairs), plan)
 
 
 def _files(folder: Path, plan: FileMapping | None) -> Iterator[tuple[Path, Path | None]]:
@@ -197,6 +213,7 @@ def _row(folder: Path, path: Path, kind: str, read: Recording | None, problem: s
         tuple(read.channel_names),
         tuple(read.metadata.get("source_units", ())),
         () if read.tasks else (NO_TASK,),
+        read.name,
     )
 
 

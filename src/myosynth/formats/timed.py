@@ -30,6 +30,7 @@ _NORAXON = ("noraxon", "ultium", "myoresearch", "telemyo", "mr3", "mr4")
 _STATED = re.compile(r"(?:frequency|rate)\D*(\d+(?:[.,]\d+)?)\s*hz", re.IGNORECASE)
 _DISAGREE = 1e-3
 _LONGEST_NAME = 300
+_SLOWEST_HZ = 50.0
 _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 1e-3}
 
 
@@ -75,6 +76,11 @@ def read_timed(path: Path, plan: FileMapping | None = None) -> Signals:
     emg = [i for i, (_, unit) in zip(columns, named, strict=True) if is_voltage(unit)]
     held = table.columns([0, *emg])
     fs = rate_from_times(held[0], str(path), per_unit)
+    if fs < _SLOWEST_HZ and not _name_and_unit(header[0])[1]:
+        raise FormatError(
+            f"{path}: the times in {header[0]!r} run at {fs:g} Hz if they are seconds, which is no "
+            f"EMG; write their unit into the header ({header[0]},ms) and import it again"
+        )
     stated = next((m[1] for line in above if (m := _STATED.search(line))), None)
     if stated is not None and abs(float(stated.replace(",", ".")) / fs - 1) > _DISAGREE:
         raise FormatError(
