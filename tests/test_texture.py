@@ -43,7 +43,7 @@ def test_a_filter_is_undone_exactly(n_times: int, n_lines: int, seed: int) -> No
 def test_a_signal_gets_the_spectrum_and_the_peaks_that_are_asked() -> None:
     codec, shape = fitted(shots(40, 60.0))
     texture, half = codec.texture, 20
-    ring, other = codec._whitened_ring(shape[:half]), codec._whitened_ring(shape[half:])
+    ring, other = (codec._flat(codec._ring(part)) for part in (shape[:half], shape[half:]))
     wanted, had = texture.measure(other, other), texture.measure(ring, ring)
     moved = texture.with_spectrum(ring, wanted)
     before = (had - wanted)[..., :-1].abs().mean()
@@ -78,10 +78,10 @@ def test_what_is_drawn_gets_the_map_it_was_asked_to_have() -> None:
         got, _ = codec.encode(codec.decode(envelope, planes))
         return (got - envelope).abs().mean((0, 1, 3))
 
-    before, after = off(drawn), off(codec.consistent(envelope, drawn, 2))
+    before, after = off(drawn), off(codec.consistent(envelope, drawn, 8))
     n = codec.n_bands
     assert float(after[:n].mean() / before[:n].mean()) < 0.5  # power by band and frame
-    assert float(after[n:-1].mean() / before[n:-1].mean()) < 0.6  # fine spectrum
+    assert float(after[n:-1].mean() / before[n:-1].mean()) < 0.5  # fine spectrum
     assert float(after[-1] / before[-1]) < 0.5  # peakedness
 
 

@@ -235,19 +235,24 @@ class SpectrogramCodec(nn.Module):
 
     def whiten(self, shape: Tensor) -> Tensor:
         """Unit-RMS signals (B, C, T) → whitened complex spectrum (B, C, F, N)."""
-        return self.stft(self._whitened_ring(shape)) / self.bin_rms
+        return self._white(self._ring(shape))
 
-    def _whitened_ring(self, shape: Tensor) -> Tensor:
-        ring = self._ring(shape)
+    def _white(self, ring: Tensor) -> Tensor:
+        return self.stft(self._flat(ring)) / self.bin_rms
+
+    def _natural(self, spectrum: Tensor) -> Tensor:
+        """The inverse of `_white`: a period with the mean spectrum of training."""
+        return self._coloured(self.istft(spectrum * self.bin_rms))
+
+    def _flat(self, ring: Tensor) -> Tensor:
         return filtered(ring, self.fine_rms, inverse=True) if self.whitening else ring
+
+    def _coloured(self, ring: Tensor) -> Tensor:
+        return filtered(ring, self.fine_rms) if self.whitening else ring
 
     def _unwhiten(self, spectrum: Tensor, n_times: int | None = None) -> Tensor:
         """The inverse of `whiten`: complex (B, C, F, N) → (B, C, n_times)."""
-        return self._coloured(self.istft(spectrum * self.bin_rms), n_times)
-
-    def _coloured(self, ring: Tensor, n_times: int | None) -> Tensor:
-        ring = filtered(ring, self.fine_rms) if self.whitening else ring
-        return ring[..., : (n_times or self.n_times)]
+        return self._natural(spectrum)[..., : (n_times or self.n_times)]
 
     def log_envelope(self, whitened: Tensor) -> Tensor:
         """Whitened spectrum → log power by band and envelope frame (B, C, n_bands, N / stride)."""
@@ -292,7 +297,7 @@ class SpectrogramCodec(nn.Module):
         carrier = whitened / self.envelope_scale(bands)
         if not self.texture.n_rows:
             return bands, carrier
-        rows = self.texture.measure(self._whitened_ring(shape), self.istft(carrier))
+        rows = self.texture.measure(self._flat(self._ring(shape)), self._natural(carrier))
         return torch.cat([bands, rows[..., None].expand(-1, -1, -1, bands.shape[-1])], 2), carrier
 
     def decode(
@@ -318,7 +323,7 @@ class SpectrogramCodec(nn.Module):
             fixed = torch.Generator().manual_seed(0)
             phase = 2 * math.pi * torch.rand(spectrum.shape, generator=fixed)
         ring = griffin_lim(spectrum, phase, self.istft, self.stft)
-        return self._coloured(ring, n_times)
+        return self._coloured(ring)[..., : (n_times or self.n_times)]
 
     def consistent(self, envelope: Tensor, planes: Tensor, n_rounds: int) -> Tensor:
         """Planes whose signal has the given envelope map and texture.
@@ -343,9 +348,10 @@ class SpectrogramCodec(nn.Module):
             ring = self.istft(whitened * self.bin_rms)
             if self.texture.n_rows:
                 ring = self.texture.with_spectrum(ring, rows)
-                carrier = self.istft(self.stft(ring) / self.bin_rms / scale)
-                change = self.stft(self.texture.with_peaks(carrier, rows) - carrier)
-                whitened = self.stft(ring) / self.bin_rms + change * scale
+                whitened = self.stft(ring) / self.bin_rms
+                carrier = self._natural(whitened / scale)
+                change = self.texture.with_peaks(carrier, rows) - carrier
+                whitened = whitened + self._white(change) * scale
             else:
                 whitened = self.stft(ring) / self.bin_rms
             step = (wanted[:, :, : self.n_bands] - self.log_envelope(whitened)).clamp(-2, 2)
