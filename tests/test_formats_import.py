@@ -19,8 +19,10 @@ from myosynth.formats import (
     survey,
     write_bids,
 )
+from myosynth.formats.edf_writing import write_edf
 from myosynth.formats.exports import rate_from_times
 from myosynth.formats.names import bids_label
+from myosynth.formats.wfdb_files import write_wfdb
 from myosynth.recordings import Annotation, Recording
 
 
@@ -263,6 +265,18 @@ def test_the_same_rhythm_is_no_copy():
     assert find_duplicates(recordings) == [("sub-1_task-pull", "sub-c_task-pull")]
 
 
+@pytest.mark.parametrize("volts_each", [1e-12, 1e-6, 1.0])
+def test_small_or_empty_recordings_are_no_copies_of_one_another(volts_each):
+    recordings = [
+        Recording(volts(i) * volts_each, 2000, ["L", "R"], str(i), task="pull") for i in range(3)
+    ]
+    empty = np.zeros((2, 6000))
+    recordings += [Recording(empty, 2000, ["L", "R"], name, task="pull") for name in "ab"]
+    assert find_duplicates(recordings) == []
+    recordings.append(recordings[1].replace(subject="copy"))
+    assert find_duplicates(recordings) == [("sub-1_task-pull", "sub-copy_task-pull")]
+
+
 # --- what a dataset keeps -------------------------------------------------------------------------
 
 
@@ -284,6 +298,17 @@ def test_bad_channels_events_and_the_name_of_mixed_tasks_are_kept(tmp_path):
     (read,) = read_recordings(tmp_path / "set")
     assert read.metadata["bad_channels"] == ["ES right"]
     assert (read.metadata["events"], read.tasks) == ([[0.5, "beep"]], ("pull", "push"))
+
+
+def test_channel_names_lose_accents_where_files_hold_ascii_only(tmp_path):
+    names = ["Rücken rechts µ", "Ärm", "Örm", "Arm"]
+    recording = Recording(volts(1, 4), 2000, names, "1", task="pull")
+    write_edf(recording, tmp_path / "x.edf")
+    assert edfio.read_edf(tmp_path / "x.edf").labels == ("Rucken rechts u", "Arm", "Orm", "Arm-2")
+    wfdb = pytest.importorskip("wfdb")
+    write_wfdb(recording, tmp_path / "x.hea")
+    other = wfdb.rdheader(str(tmp_path / "x"))
+    assert other.sig_name == ["Rucken rechts u", "Arm", "Orm", "Arm-2"]
 
 
 def test_mne_bids_sees_events_and_bad_channels(tmp_path):

@@ -62,17 +62,27 @@ def find_duplicates(recordings: Iterable[Recording]) -> list[tuple[str, str]]:
 def _print_of(recording: Recording) -> _Print:
     n_times = min(recording.n_times, int(_MAX_BINS * _BIN_S * recording.fs) + 1)
     samples = np.nan_to_num(np.asarray(recording.data[:, :n_times], dtype=np.float64))
-    rounded = np.rint(samples / _MICROVOLT).astype(np.int64)
-    digest = hashlib.sha256(repr((recording.n_times, rounded.shape)).encode() + rounded.tobytes())
+    digest = _digest(samples, recording)
     edges = (np.arange(int(n_times / recording.fs / _BIN_S) + 1) * _BIN_S * recording.fs).astype(
         int
     )
     if len(edges) < 2 or edges[1] == 0:
-        return _Print(recording.name, digest.hexdigest(), np.empty((recording.n_channels, 0)))
+        return _Print(recording.name, digest, np.empty((recording.n_channels, 0)))
     centred = samples - samples.mean(axis=1, keepdims=True)
     power = np.add.reduceat(centred[:, : edges[-1]] ** 2, edges[:-1], axis=1) / np.diff(edges)
     floor = 1e-6 * power.mean(axis=1, keepdims=True) + np.finfo(float).tiny
-    return _Print(recording.name, digest.hexdigest(), _standardised(np.log(power + floor)))
+    return _Print(recording.name, digest, _standardised(np.log(power + floor)))
+
+
+def _digest(samples: FloatArray, recording: Recording) -> str:
+    """Of the samples rounded to 1 µV, or finer where they are small; none where all are 0."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not 0 < peak < np.inf:
+        return ""
+    step = min(_MICROVOLT, 10.0 ** np.floor(np.log10(peak) - 2))
+    rounded = np.rint(samples / step).astype(np.int64)
+    said = repr((recording.n_times, rounded.shape, step)).encode()
+    return hashlib.sha256(said + rounded.tobytes()).hexdigest()
 
 
 def _standardised(rows: FloatArray) -> FloatArray:
@@ -81,7 +91,7 @@ def _standardised(rows: FloatArray) -> FloatArray:
 
 
 def _is_copy(old: _Print, new: _Print) -> bool:
-    if old.digest == new.digest:
+    if old.digest and old.digest == new.digest:
         return True
     a, b = old.shape, new.shape
     if len(a) != len(b) or min(a.shape[1], b.shape[1]) < _MIN_BINS:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from myosynth.errors import InputError
 from myosynth.formats.edf import SIGNAL_FIELDS, EdfSamples, StoredRange
 from myosynth.formats.lazy import StoredSamples, extremes, pieces
-from myosynth.formats.names import unique, volts_per_unit
+from myosynth.formats.names import plain_text, unique, volts_per_unit
 from myosynth.recordings import FloatArray, Recording, SignalArray
 from myosynth.storage import atomic_file
 
@@ -216,11 +216,8 @@ def _annotation_bytes(
 
 
 def edf_labels(channel_names: Sequence[str]) -> list[str]:
-    """Channel names as EDF stores them: ASCII, at most 16 characters, unique."""
-    plain = [
-        name.encode("ascii", "replace").decode().strip()[:16] or "EMG" for name in channel_names
-    ]
-    return unique(plain, 16)
+    """Channel names as EDF stores them: ASCII (no accents), at most 16 characters, unique."""
+    return unique([plain_text(name).strip()[:16] or "EMG" for name in channel_names], 16)
 
 
 def _header_bytes(

@@ -13,6 +13,7 @@ __all__ = [
     "is_counts",
     "is_voltage",
     "natural_key",
+    "plain_text",
     "unique",
     "volts_per_unit",
 ]
@@ -32,8 +33,9 @@ _COUNTS = {
     *("bits", "digital", "a.u.", "au", "arb", "arbitrary"),
 }
 _PLAIN_LETTERS = str.maketrans(
-    {"ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "Ae", "đ": "d", "Đ": "D"}
-)
+    {"ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "Ae", "đ": "d", "Đ": "D",
+     "μ": "u"}
+)  # fmt: skip
 """Letters that Unicode does not take apart."""
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([^_.]+)")
@@ -107,11 +109,17 @@ def bids_label(text: str, what: str) -> str:
     InputError
         If nothing is left.
     """
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    words: list[str] = re.findall(r"[A-Za-z0-9]+", plain.translate(_PLAIN_LETTERS))
+    words: list[str] = re.findall(r"[A-Za-z0-9]+", plain_text(text))
     if not words:
         raise InputError(f"{what} {text!r} holds no letter or digit, so it cannot name a BIDS file")
     return words[0] + "".join(word[:1].upper() + word[1:] for word in words[1:])
+
+
+def plain_text(text: str) -> str:
+    """`text` for files that hold ASCII only: letters without their accents, ``?`` for others."""
+    parts = unicodedata.normalize("NFKD", text).translate(_PLAIN_LETTERS)
+    letters = "".join(each for each in parts if not unicodedata.combining(each))
+    return letters.encode("ascii", "replace").decode()
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:

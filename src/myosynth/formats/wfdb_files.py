@@ -18,7 +18,7 @@ from myosynth.errors import FormatError, MissingExtraError, MyosynthError
 from myosynth.formats.claims import check_claim
 from myosynth.formats.lazy import LineSamples, StoredSamples
 from myosynth.formats.mapping import FileMapping
-from myosynth.formats.names import entities, unique
+from myosynth.formats.names import entities, plain_text, unique
 from myosynth.formats.sources import Signals
 from myosynth.recordings import Annotation, FloatArray, Recording
 from myosynth.storage import atomic_file
@@ -205,7 +205,8 @@ def _check_files(path: Path, header: Any, n_times: int) -> None:
 def write_wfdb(recording: Recording, path: Path) -> None:
     """Write a recording in memory as a WFDB record of 16 bits: `path` (.hea) and its .dat.
 
-    The error is at most half a step of peak / 32767. The header holds the exact rate.
+    The error is at most half a step of peak / 32767. The header holds the exact rate. Channel names
+    lose their accents: it is ASCII.
 
     Raises
     ------
@@ -224,7 +225,8 @@ def write_wfdb(recording: Recording, path: Path) -> None:
     stem = path.with_suffix("").name
     spelled = entities(path).get("task") == recording.task
     lines = [f"{stem} {recording.n_channels} {recording.fs!r} {recording.n_times}"]
-    for name, gain, row in zip(recording.channel_names, texts, counts, strict=True):
+    names = unique([plain_text(name) for name in recording.channel_names], longest=None)
+    for name, gain, row in zip(names, texts, counts, strict=True):
         checksum = int(row.astype(np.int64).sum()) & 0xFFFF
         checksum -= 65536 * (checksum > 32767)
         lines.append(f"{stem}.dat 16 {gain}(0)/mV 16 0 {row[0]} {checksum} 0 {name}")
