@@ -211,6 +211,38 @@ def test_times_in_parquet_and_npz_are_no_emg(tmp_path):
     assert "in L, R:" in asked(tmp_path)["unit"]
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["time,ES L [mV],ES R [mV]", "Time (s),ES L (mV),ES R (mV)", 'time,"ES L, mV","ES R, mV"'],
+)
+def test_names_of_a_comma_separated_table_state_units(tmp_path, header):
+    data = volts(1)
+    rows = [f"{i / 2000:.4f},{a * 1e3:.6f},{b * 1e3:.6f}" for i, (a, b) in enumerate(data.T)]
+    (tmp_path / "sub-1_task-pull.csv").write_text("\n".join([header, *rows]))
+    (recording,) = read_recordings(tmp_path)
+    assert (recording.fs, recording.channel_names) == (2000, ("ES L", "ES R"))
+    np.testing.assert_allclose(recording.load(), data, atol=1e-9)
+
+
+def test_names_state_units_where_there_are_no_times(tmp_path):
+    table(tmp_path / "sub-1_task-pull.csv", "ES L [uV];ES R [uV];Force [N]", volts(1, 3) * 1e6)
+    assert set(asked(tmp_path)) == {"fs", "unit"}
+    assert "in Force [N]:" in asked(tmp_path)["unit"]
+    answers = {"fs": 2000, "columns": ["ES L [uV]", "ES R [uV]"]}
+    plan = parse_mapping(draft_mapping(survey(tmp_path), answers), "draft")
+    (recording,) = read_recordings(tmp_path, mapping=plan)
+    np.testing.assert_allclose(recording.load(), volts(1, 3)[:2], atol=1e-11)
+
+
+def test_numbers_in_quotes_are_numbers(tmp_path):
+    data = volts(1) * 1e3
+    lines = ['"L","R"', *(f'"{a:.6f}","{b:.6f}"' for a, b in data.T)]
+    (tmp_path / "sub-1_task-pull.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    plan = parse_mapping(draft_mapping(survey(tmp_path), {"fs": 2000, "unit": "mV"}), "draft")
+    (recording,) = read_recordings(tmp_path, mapping=plan)
+    np.testing.assert_allclose(recording.load(), data * 1e-3, atol=1e-9)
+
+
 # --- damage ---------------------------------------------------------------------------------------
 
 
@@ -246,6 +278,20 @@ def test_c3d_with_a_damaged_scale_is_refused(tmp_path):
     (tmp_path / "x.c3d").write_bytes(content[:at] + texts + content[at + 3 :])
     with pytest.raises(FormatError, match="not a sound C3D file"):
         next(read_recordings(tmp_path / "x.c3d"))
+
+
+def test_hidden_files_are_no_recordings(tmp_path):
+    edf(tmp_path / "sub-1_task-pull.edf", 1)
+    (tmp_path / "._sub-1_task-pull.edf").write_bytes(b"\0\5\x16\7" + bytes(100))
+    assert [row.file for row in survey(tmp_path).rows] == ["sub-1_task-pull.edf"]
+    assert len([*read_recordings(tmp_path)]) == 1
+
+
+def test_a_dataset_does_not_go_into_the_folder_that_it_is_made_of(tmp_path):
+    edf(tmp_path / "lab" / "sub-1_task-pull.edf", 1)
+    with pytest.raises(InputError, match="lies inside"):
+        import_recordings(tmp_path / "lab", tmp_path / "lab" / "out")
+    import_recordings(tmp_path / "lab", tmp_path / "lab-out")
 
 
 # --- copies ---------------------------------------------------------------------------------------

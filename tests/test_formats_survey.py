@@ -182,11 +182,12 @@ def test_import_asks_once_and_keeps_the_answers(tmp_path):
 def test_import_does_not_draft_around_damage(tmp_path):
     from myosynth.app.sources import import_recordings
 
-    edf_file(tmp_path / "sub-1_task-pull", samples(1))
-    path = tmp_path / "sub-1_task-pull.edf"
+    (tmp_path / "lab").mkdir()
+    edf_file(tmp_path / "lab" / "sub-1_task-pull", samples(1))
+    path = tmp_path / "lab" / "sub-1_task-pull.edf"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(FormatError, match="truncated or damaged"):
-        import_recordings(tmp_path, tmp_path / "out")
+        import_recordings(tmp_path / "lab", tmp_path / "out")
     assert not (tmp_path / "out.mapping.yaml").exists()
 
 

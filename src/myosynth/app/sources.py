@@ -10,7 +10,7 @@ from pydantic import Field
 
 from myosynth.app.config import Overwrite, Progress, Seed, checked, taken
 from myosynth.app.provenance import PROVENANCE, Provenance, hide_from_validators
-from myosynth.errors import ConfigError, FormatError
+from myosynth.errors import ConfigError, FormatError, InputError
 from myosynth.storage import atomic_file
 
 if TYPE_CHECKING:
@@ -195,6 +195,11 @@ def import_recordings(
     from myosynth.formats.readers import iterate_recordings
 
     report = on_progress or (lambda share, what: None)
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{out} lies inside {folder}, so that the next import would read it as recordings; "
+            "name a folder elsewhere"
+        )
     drafted = "" if mapping else _drafted(folder, out, fs, answer or {})
     plan = load_mapping(mapping) if mapping else None
     if drafted:
@@ -251,9 +256,11 @@ def _drafted(folder: Path, out: Path, fs: float | None, answers: dict[str, Any])
     to_answer = " ".join(f"{q.text} (--answer {q.key}=…)" for q in asked) or " ".join(
         f"{problem[0].upper()}{problem[1:]}." for problem in [*left.files_to_mend()][:1]
     )
+    open_files = [row.file for row in found.rows if row.problems]
+    named = f"{', '.join(open_files[:3])}{', …' if len(open_files) > 3 else ''}"
     raise ConfigError(
-        f"{len([row for row in found.rows if row.problems])} of {len(found.rows)} files in "
-        f"{folder} do not say enough (myosynth info shows them). {to_answer} Or fill in {draft} "
+        f"{len(open_files)} of {len(found.rows)} files in {folder} do not say enough ({named}; "
+        f"myosynth info shows them all). {to_answer} Or fill in {draft} "
         "and pass it as --mapping."
     )
 

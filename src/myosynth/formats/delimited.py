@@ -17,6 +17,7 @@ from myosynth.recordings import FloatArray, SignalArray
 __all__ = ["read_delimited"]
 
 _DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": None}
+_AROUND = ' \t\r\n"'  # what may stand around a cell
 _MOST_HEADER_LINES = 200
 _ROWS_AT_ONCE = 100_000
 
@@ -61,7 +62,7 @@ def _read_numbers(path: Path, plan: FileMapping, kind: str) -> tuple[FloatArray,
     def rows() -> Iterator[str]:
         for number, line in _lines(path, plan, skip=n_header):
             cells = line.split(delimiter)
-            used = [cells[i].strip() if i < len(cells) else "" for i in positions]
+            used = [cells[i].strip(_AROUND) if i < len(cells) else "" for i in positions]
             if not any(used):
                 counts["trimmed"] += any(cell.strip() for cell in cells)
             elif counts["trimmed"]:
@@ -106,7 +107,7 @@ def _find_data(path: Path, plan: FileMapping, delimiter: str | None) -> tuple[li
     if not names:
         positions = [each - 1 for each in wanted if isinstance(each, int)]
     for number, line in _lines(path, plan):
-        cells = [cell.strip().strip('"') for cell in line.split(delimiter)]
+        cells = [cell.strip(_AROUND) for cell in line.split(delimiter)]
         if positions is None and all(name in cells for name in names):
             positions = [cells.index(w) if isinstance(w, str) else w - 1 for w in wanted]
         elif positions is not None:
@@ -142,7 +143,7 @@ def _bad_cell(
         if not line.strip():
             continue
         for position, column in zip(positions, plan.columns, strict=True):
-            text = cells[position].strip() if position < len(cells) else ""
+            text = cells[position].strip(_AROUND) if position < len(cells) else ""
             if not _is_number(text):
                 said = f"{text!r} is not a number" if text else "the cell is empty"
                 return FormatError(

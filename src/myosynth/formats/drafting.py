@@ -25,6 +25,7 @@ from myosynth.formats.parquet import parquet_columns
 from myosynth.formats.readers import READERS
 from myosynth.formats.sniffing import is_samples, locale_of, number_or_none, text_lines
 from myosynth.formats.surveying import Survey
+from myosynth.formats.timed import name_and_unit
 
 __all__ = ["Question", "draft_mapping", "questions"]
 
@@ -333,7 +334,8 @@ def _look_at_text(path: Path) -> _Look:
         if is_time := bool(_TIMES.match(name)) or (i == numeric[0] and _rises(values)):
             _note_times(look, table, i, name, values)
         if not (is_time and len(numeric) > 1):
-            look.columns.append((name or i + 1, ""))
+            unit = name_and_unit(name)[1]
+            look.columns.append((name or i + 1, unit if is_voltage(unit) else ""))
     return look
 
 

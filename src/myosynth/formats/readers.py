@@ -112,7 +112,8 @@ def files_below(folder: Path, plan: FileMapping | None) -> list[Path]:
     """The files below `folder` to read, in natural order.
 
     Those that the mapping's ``files`` pattern names, else those of a known suffix. Plain text is
-    among them where a mapping says how to read it, or where it is a device's export.
+    among them where a mapping says how to read it, or where it is a device's export. Hidden files
+    (``._x.edf`` of a Mac) are not.
 
     Raises
     ------
@@ -120,7 +121,9 @@ def files_below(folder: Path, plan: FileMapping | None) -> list[Path]:
         If there is none.
     """
     pattern = plan.files if plan else ""
-    paths = [path for path in folder.glob(pattern or "**/*") if path.is_file()]
+    paths = [
+        p for p in folder.glob(pattern or "**/*") if p.is_file() and not p.name.startswith(".")
+    ]
     if pattern and not paths:
         raise FormatError(f"{folder} holds no file that fits files: {pattern!r} of the mapping")
     texts = False

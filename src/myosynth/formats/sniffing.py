@@ -54,8 +54,9 @@ def is_samples(row: Sequence[float | None]) -> bool:
 
 
 def number_or_none(cell: str, decimal: str) -> float | None:
-    """The number in a cell, or None."""
+    """The number in a cell, with quotes or without, or None."""
+    plain = cell.strip(' "\r\n')
     try:
-        return float(cell.replace(",", ".") if decimal == "," else cell)
+        return float(plain.replace(",", ".") if decimal == "," else plain)
     except ValueError:
         return None

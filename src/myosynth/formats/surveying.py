@@ -189,7 +189,8 @@ def _files(folder: Path, plan: FileMapping | None) -> Iterator[tuple[Path, Path 
         return ((path, folder) for path in recording_files(folder))
     if plan is not None:
         return ((path, None) for path in files_below(folder, plan))
-    paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    known = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = [p for p in known if not p.name.startswith(".")]
     paths = [p for p in paths if kind_of(p) != "text" or holds_numbers(p)]  # no read-me files
     if not paths:
         kinds = ", ".join(SUFFIXES)

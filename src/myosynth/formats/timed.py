@@ -22,7 +22,7 @@ from myosynth.formats.names import is_voltage, unique
 from myosynth.formats.sources import Signals
 from myosynth.recordings import SignalArray
 
-__all__ = ["is_timed", "read_timed"]
+__all__ = ["is_timed", "name_and_unit", "read_timed"]
 
 _HEADER = re.compile(r'\s*"?(?:time|zeit|tiempo|temps)\b', re.IGNORECASE)
 _NAMED = re.compile(r"(?P<name>.+?)\s*(?:,\s*(?P<a>[^,()\[\]]+)|\((?P<b>[^()]*)\)|\[(?P<c>.*)\])$")
@@ -37,17 +37,19 @@ _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 1e-3}
 def is_timed(start: str) -> bool:
     """Whether a text has a line of column names with a time and a unit of voltage."""
     return any(
-        _HEADER.match(line) and any(is_voltage(_name_and_unit(cell)[1]) for cell in _loosely(line))
+        _HEADER.match(line) and any(is_voltage(name_and_unit(cell)[1]) for cell in _loosely(line))
         for line in start.lstrip("\ufeff").splitlines()
     )
 
 
 def _loosely(line: str) -> list[str]:
     parts = line.split(";") if ";" in line else line.split("\t")
-    return [cell.strip(' "') for part in parts for cell in (part, *part.split('","'))]
+    cells = [cell for part in parts for cell in (part, *part.split('","'))]
+    return [cell.strip(' "') for cell in (*cells, *line.split(","))]
 
 
-def _name_and_unit(cell: str) -> tuple[str, str]:
+def name_and_unit(cell: str) -> tuple[str, str]:
+    """The name of a column and its unit, out of ``ES, uV``, ``ES (uV)`` or ``ES [uV]``."""
     match = _NAMED.match(cell) if len(cell) < _LONGEST_NAME else None
     if match is None:
         return cell, ""
@@ -66,17 +68,17 @@ def read_timed(path: Path, plan: FileMapping | None = None) -> Signals:
         If there is no such header, or the times are uneven or contradict the stated rate.
     """
     table, above, header = Table.find(path, lambda line: bool(_HEADER.match(line)))
-    per_unit = _SECONDS.get(_name_and_unit(header[0])[1].lower())
+    per_unit = _SECONDS.get(name_and_unit(header[0])[1].lower())
     if per_unit is None:
         raise FormatError(
             f"{path}: the times in {header[0]!r} are in no unit that is known (s, ms)"
         )
     columns = [i for i, cell in enumerate(header) if i and cell]
-    named = [_name_and_unit(header[i]) for i in columns]
+    named = [name_and_unit(header[i]) for i in columns]
     emg = [i for i, (_, unit) in zip(columns, named, strict=True) if is_voltage(unit)]
     held = table.columns([0, *emg])
     fs = rate_from_times(held[0], str(path), per_unit)
-    if fs < _SLOWEST_HZ and not _name_and_unit(header[0])[1]:
+    if fs < _SLOWEST_HZ and not name_and_unit(header[0])[1]:
         raise FormatError(
             f"{path}: the times in {header[0]!r} run at {fs:g} Hz if they are seconds, which is no "
             f"EMG; write their unit into the header ({header[0]},ms) and import it again"
