@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosynth.diffusion.phases import griffin_lim
+from myosynth.diffusion.stft import Stft, to_complex, to_planes
 from myosynth.diffusion.texture import Texture, band_matrices, filtered
 from myosynth.errors import InputError
 
@@ -64,7 +65,6 @@ class SpectrogramCodec(nn.Module):
     level: Tensor
     envelope_mean: Tensor
     envelope_std: Tensor
-    window: Tensor
     to_bands: Tensor
     to_bins: Tensor
     triangle: Tensor
@@ -118,7 +118,7 @@ class SpectrogramCodec(nn.Module):
         wanted = -(-wanted // patch[0]) * patch[0]
         self.n_bins = min(self.n_fft // 2 // patch[0] * patch[0], wanted)
         self.n_bands = min(n_bands, self.n_bins)
-        self.register_buffer("window", torch.hann_window(self.n_fft).sqrt(), persistent=False)
+        self.stft = Stft(self.n_fft, self.n_bins)
         to_bands, to_bins = band_matrices(self.n_bins, max(1, self.n_bands))
         self.register_buffer("to_bands", to_bands, persistent=False)
         self.register_buffer("to_bins", to_bins, persistent=False)
@@ -151,14 +151,6 @@ class SpectrogramCodec(nn.Module):
 
     # -- STFT and its inverse
 
-    def stft(self, ring: Tensor) -> Tensor:
-        """One period (B, C, (N - 1) · hop) → complex (B, C, F, N); the lowest `n_bins` bins."""
-        return self._frames(functional.pad(ring, (self.hop_length,) * 2, mode="circular"))
-
-    def istft(self, spectrum: Tensor) -> Tensor:
-        """The inverse of `stft` on signals within its bins."""
-        return self._overlap_add(spectrum)[..., self.hop_length : -self.hop_length]
-
     def _ring(self, signals: Tensor) -> Tensor:
         """(B, C, T) filled up to whole frames, so that the end runs over into the start."""
         n_times = signals.shape[-1]
@@ -168,27 +160,13 @@ class SpectrogramCodec(nn.Module):
         before = signals[..., 1 : room + 1].flip(-1) * ramp
         return torch.cat([signals, after + before], dim=-1)
 
-    def _frames(self, padded: Tensor) -> Tensor:
-        frames = padded.unfold(-1, self.n_fft, self.hop_length) * self.window
-        spectrum: Tensor = torch.fft.rfft(frames).transpose(-1, -2)
-        return spectrum[..., : self.n_bins, :]
-
-    def _overlap_add(self, spectrum: Tensor) -> Tensor:
-        batch, channels, n_bins, n_frames = spectrum.shape
-        full = functional.pad(spectrum, (0, 0, 0, self.n_fft // 2 + 1 - n_bins))
-        frames = torch.fft.irfft(full.transpose(-1, -2), n=self.n_fft) * self.window
-        halves = frames.reshape(batch, channels, n_frames, 2, self.hop_length)
-        first = functional.pad(halves[:, :, :, 0], (0, 0, 0, 1))
-        second = functional.pad(halves[:, :, :, 1], (0, 0, 1, 0))
-        return (first + second).reshape(batch, channels, -1)
-
     def to_signal(self, planes: Tensor) -> Tensor:
         """Planes (B, 2C, F, N) → the signal of all frames (B, C, (N + 1) · hop), ends included."""
-        return self._overlap_add(_to_complex(planes))
+        return self.stft.overlap_add(to_complex(planes))
 
     def to_planes(self, signal: Tensor) -> Tensor:
         """The inverse of `to_signal` on signals within the bins."""
-        return _to_planes(self._frames(signal))
+        return to_planes(self.stft.frames(signal))
 
     def round_trip(self, signals: Tensor) -> Tensor:
         """What the representation alone costs: signals through the STFT and back, no network."""
@@ -238,11 +216,12 @@ class SpectrogramCodec(nn.Module):
         return self._white(self._ring(shape))
 
     def _white(self, ring: Tensor) -> Tensor:
-        return self.stft(self._flat(ring)) / self.bin_rms
+        white: Tensor = self.stft(self._flat(ring)) / self.bin_rms
+        return white
 
     def _natural(self, spectrum: Tensor) -> Tensor:
         """The inverse of `_white`: a period with the mean spectrum of training."""
-        return self._coloured(self.istft(spectrum * self.bin_rms))
+        return self._coloured(self.stft.inverse(spectrum * self.bin_rms))
 
     def _flat(self, ring: Tensor) -> Tensor:
         return filtered(ring, self.fine_rms, inverse=True) if self.whitening else ring
@@ -322,7 +301,7 @@ class SpectrogramCodec(nn.Module):
         if phase is None:
             fixed = torch.Generator().manual_seed(0)
             phase = 2 * math.pi * torch.rand(spectrum.shape, generator=fixed)
-        ring = griffin_lim(spectrum, phase, self.istft, self.stft)
+        ring = griffin_lim(spectrum, phase, self.stft.inverse, self.stft)
         return self._coloured(ring)[..., : (n_times or self.n_times)]
 
     def consistent(self, envelope: Tensor, planes: Tensor, n_rounds: int) -> Tensor:
@@ -345,7 +324,7 @@ class SpectrogramCodec(nn.Module):
         scale, rows = self.envelope_scale(wanted), wanted[:, :, self.n_bands :].mean(-1)
         whitened = self._carrier(planes) * scale
         for _ in range(n_rounds):
-            ring = self.istft(whitened * self.bin_rms)
+            ring = self.stft.inverse(whitened * self.bin_rms)
             if self.texture.n_rows:
                 ring = self.texture.with_spectrum(ring, rows)
                 whitened = self.stft(ring) / self.bin_rms
@@ -362,14 +341,14 @@ class SpectrogramCodec(nn.Module):
         """Complex carrier (B, C, F, N) → planes of about unit variance."""
         if self.magnitude:
             return (self._pressed(carrier) - self.carrier_mean) / self.carrier_rms
-        return _to_planes(self._pressed(carrier) / self.carrier_rms)
+        return to_planes(self._pressed(carrier) / self.carrier_rms)
 
     def _carrier(self, planes: Tensor) -> Tensor:
         """The inverse of `_standardised`: complex, or magnitudes."""
         if self.magnitude:
             pressed = planes * self.carrier_rms + self.carrier_mean
             return pressed.clamp_min(0).pow(1 / self.compression)
-        return _raised(_to_complex(planes) * self.carrier_rms, 1 / self.compression)
+        return _raised(to_complex(planes) * self.carrier_rms, 1 / self.compression)
 
     def _pressed(self, carrier: Tensor) -> Tensor:
         if self.magnitude:
@@ -451,12 +430,3 @@ def _raised(spectrum: Tensor, exponent: float) -> Tensor:
     if exponent == 1.0:
         return spectrum
     return spectrum * spectrum.abs().clamp_min(1e-12).pow(exponent - 1)
-
-
-def _to_planes(spectrum: Tensor) -> Tensor:
-    return torch.cat([spectrum.real, spectrum.imag], dim=1)
-
-
-def _to_complex(planes: Tensor) -> Tensor:
-    real, imag = planes.chunk(2, dim=1)
-    return torch.complex(real.float(), imag.float())

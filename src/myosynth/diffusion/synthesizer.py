@@ -2,22 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from myosynth.diffusion.conditions import overall_effort
 from myosynth.diffusion.denoiser import Condition, spectral_loss
+from myosynth.diffusion.drawing import Draws
 from myosynth.diffusion.encoding import to_shape
 from myosynth.diffusion.model import Model, load_model, save_model
-from myosynth.diffusion.precision import uses_bf16
-from myosynth.diffusion.samplers import draw
-from myosynth.diffusion.windows import windowed
 from myosynth.errors import InputError
 from myosynth.recordings import FloatArray, SegmentSet
 
@@ -27,7 +23,6 @@ DEFAULT_SAMPLER = "dpmsolver++"
 DEFAULT_STEPS = 10
 _BATCH = 8  # of 3 s, or as much in longer segments; larger ones are hardly faster on a CPU
 _LOSS_SIGMAS = (0.1, 0.3, 1.0)
-_HELD_BELOW = 0.8  # sigma at which what is denoised has power enough to be held to its map
 
 
 class Synthesizer:
@@ -162,7 +157,7 @@ class Synthesizer:
         features = self._features(efforts, conditions or {})
         batch = batch_size or max(1, min(_BATCH, _BATCH * self.n_times // n_times))
         parts: list[FloatArray] = []
-        draws = _Draws(
+        draws = Draws(
             self._model,
             sampler or DEFAULT_SAMPLER,
             n_steps or DEFAULT_STEPS,
@@ -359,103 +354,6 @@ class Synthesizer:
         }
 
 
-class _Draws:
-    """Runs the stages for batches of segments."""
-
-    def __init__(
-        self,
-        model: Model,
-        sampler: str,
-        n_steps: int,
-        guidance_scale: float,
-        n_times: int,
-        seed: int,
-    ) -> None:
-        self.model, self.sampler, self.n_steps = model, sampler, n_steps
-        self.guidance_scale, self.seed = guidance_scale, seed
-        self.n_times = n_times
-        self.bf16 = uses_bf16(model.settings.precision, torch.device("cpu"))
-        self.n_drawn = max(n_times, model.description.n_times)
-
-    def batch(
-        self,
-        index: NDArray[np.intp],
-        task_id: int,
-        features: NDArray[np.float32],
-        efforts: NDArray[np.float64],
-    ) -> FloatArray:
-        """(B, C, n_times) in volts; `index` are the places of the segments in the whole set."""
-        n = len(index)
-        condition = Condition(torch.full((n,), task_id), torch.from_numpy(features))
-        envelope = torch.zeros(n, len(self.model.description.channel_names), 0, 1)
-        with torch.inference_mode():
-            if "envelope" in self.model.stages:
-                envelope = self._stage("envelope", index, condition)
-                condition = replace(condition, extra=self.model.extra(envelope))
-            planes = self._stage("planes", index, condition, envelope)
-            planes = self._consistent(envelope, planes, self.model.settings.consistency)
-            codec = self.model.codec
-            phase = self._phase(index, planes.shape)
-            shape = codec.decode(envelope, planes, self.n_drawn, phase)
-            if self.n_times < self.n_drawn:
-                shape = self._cut(shape, index)
-            signals = codec.from_shape(shape, torch.from_numpy(efforts).float())
-        return signals.numpy().astype(np.float32, copy=False)
-
-    def _consistent(self, envelope: Tensor, planes: Tensor, n_rounds: int) -> Tensor:
-        if not self.model.settings.linear:
-            return planes
-        return self.model.codec.consistent(envelope, planes, n_rounds)
-
-    def _stage(
-        self,
-        name: str,
-        index: NDArray[np.intp],
-        condition: Condition,
-        envelope: Tensor | None = None,
-    ) -> Tensor:
-        shape = self.model.shape_of(name, self.n_drawn)
-        number = list(self.model.stages).index(name)
-        noise = torch.stack([
-            torch.randn(shape, generator=_generator(self.seed, int(i), number)) for i in index
-        ])  # fmt: skip
-        denoiser = self.model.stage(name)
-
-        def denoise(x: Tensor, sigma: Tensor, c: Condition) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                return denoiser.guided(x, sigma, c, self.guidance_scale)
-
-        view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
-        if envelope is None or not self.model.settings.consistency:
-            return draw(self.sampler, view, noise, self.n_steps)
-
-        def held(x: Tensor, sigma: Tensor) -> Tensor:
-            denoised = view(x, sigma)
-            if float(sigma.max()) > _HELD_BELOW:
-                return denoised
-            return self._consistent(envelope, denoised, 1)
-
-        return draw(self.sampler, held, noise, self.n_steps)
-
-    def _phase(self, index: NDArray[np.intp], shape: torch.Size) -> Tensor | None:
-        """Where the phases of magnitudes start, for each segment by itself."""
-        if not self.model.codec.magnitude:
-            return None
-        n = len(self.model.stages)
-        return 2 * torch.pi * torch.stack([
-            torch.rand(shape[1:], generator=_generator(self.seed, int(i), n)) for i in index
-        ])  # fmt: skip
-
-    def _cut(self, shape: Tensor, index: NDArray[np.intp]) -> Tensor:
-        """A random stretch of the wanted length from each segment."""
-        room = shape.shape[-1] - self.n_times
-        parts = []
-        for one, i in zip(shape, index, strict=True):
-            start = int(np.random.default_rng([self.seed, int(i), 3]).integers(room + 1))
-            parts.append(one[:, start : start + self.n_times])
-        return torch.stack(parts)
-
-
 def _in_threads(
     work: Callable[[int], FloatArray], items: Iterable[int], threads: int | None
 ) -> Iterator[FloatArray]:
@@ -469,8 +367,3 @@ def _in_threads(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         torch.set_num_threads(before)
-
-
-def _generator(seed: int, index: int, stage: int) -> torch.Generator:
-    state = np.random.SeedSequence([seed, index, stage]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
