@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myosynth.diffusion.codec import SpectrogramCodec
-from myosynth.diffusion.conditions import Conditions, EffortDensity, overall_effort
+from myosynth.diffusion.conditions import Conditions, EffortDensity, even_places, overall_effort
 from myosynth.diffusion.denoiser import Condition, Denoiser
 from myosynth.diffusion.networks import ResidualUNet
 from myosynth.diffusion.samplers import SAMPLERS, draw
@@ -190,6 +190,24 @@ def test_effort_density_recovers_a_mixture_and_stays_in_its_range() -> None:
     assert EffortDensity.from_dict(density.to_dict()).draw(np.random.default_rng(1)) == (
         pytest.approx(density.draw(np.random.default_rng(1)))
     )
+
+
+def test_even_places_keep_the_shares_of_people() -> None:
+    rng = np.random.default_rng(0)
+    people = np.array([[-6.0, -5.5], [-5.0, -5.2], [-4.0, -4.6]])
+    which = rng.choice(3, size=900, p=[0.5, 0.3, 0.2])
+    density = EffortDensity.fit(people[which] + 0.1 * rng.standard_normal((900, 2)), seed=0)
+    power = []
+    for seed in range(20):
+        places = even_places(150, 2, seed)
+        assert np.array_equal(places[:20], even_places(20, 2, seed))
+        drawn = np.stack([density.draw(np.random.default_rng(seed), place) for place in places])
+        power.append(np.exp(2 * drawn).mean())
+    at_random = [
+        np.mean([np.exp(2 * density.draw(rng)).mean() for _ in range(150)]) for _ in range(20)
+    ]
+    assert np.std(power) < 0.5 * np.std(at_random)
+    assert np.mean(power) == pytest.approx(np.mean(at_random), rel=0.1)
 
 
 def test_further_conditions_are_one_hot_or_standardised_and_may_be_missing() -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats.qmc import Halton
 from sklearn.mixture import GaussianMixture
 
 from myosynth.errors import InputError
 from myosynth.recordings import SegmentSet
 
-__all__ = ["Conditions", "EffortDensity", "overall_effort"]
+__all__ = ["Conditions", "EffortDensity", "even_places", "overall_effort"]
 
 Array = NDArray[np.float64]
 
@@ -24,6 +26,19 @@ def overall_effort(effort: Array) -> Array:
     """Log RMS over all channels, ln V, from that of each channel (…, n_channels)."""
     result: Array = 0.5 * np.log(np.mean(np.exp(2 * effort), axis=-1))
     return result
+
+
+def even_places(n: int, n_channels: int, seed: int) -> Array:
+    """(n, 1 + n_channels) places for `EffortDensity.draw` that fill a density evenly.
+
+    The share of every kind of person then hardly depends on chance: with places at random, the mean
+    power of 150 segments of a few people varied by a tenth. The first places do not depend on n.
+
+    Source: Halton 1960 (doi 10.1007/BF01386213), scrambled as in Owen 2017 (arXiv 1706.02808).
+    """
+    sequence = Halton(1 + n_channels, scramble=True, rng=np.random.default_rng([seed, n_channels]))
+    places: Array = sequence.random(n)
+    return places
 
 
 @dataclass(frozen=True)
@@ -70,15 +85,20 @@ class EffortDensity:
         factors = np.linalg.cholesky(best.covariances_)
         return EffortDensity(best.weights_, best.means_, factors, low, high)
 
-    def draw(self, rng: np.random.Generator) -> Array:
-        """One effort vector (n_channels,) within the range seen in training."""
+    def draw(self, rng: np.random.Generator, place: Array | None = None) -> Array:
+        """One effort vector (n_channels,) within the range seen in training.
+
+        `place` (1 + n_channels,), within 0 to 1, says where in the density to draw from; what lies
+        outside the range is drawn again at random.
+        """
         for _ in range(100):
-            k = rng.choice(len(self.weights), p=self.weights)
-            effort: Array = self.means[k] + self.factors[k] @ rng.standard_normal(
-                self.means.shape[1]
-            )
+            if place is None:
+                place = rng.random(1 + self.means.shape[1])
+            k = min(int(np.searchsorted(np.cumsum(self.weights), place[0])), len(self.weights) - 1)
+            effort: Array = self.means[k] + self.factors[k] @ ndtri(place[1:])
             if self.low <= overall_effort(effort) <= self.high:
                 return effort
+            place = None
         middle: Array = self.means[np.argmax(self.weights)]
         return middle
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from myosynth.diffusion.conditions import overall_effort
+from myosynth.diffusion.conditions import even_places, overall_effort
 from myosynth.diffusion.denoiser import Condition, spectral_loss
 from myosynth.diffusion.drawing import Draws
 from myosynth.diffusion.encoding import to_shape
@@ -310,12 +310,13 @@ class Synthesizer:
             wanted = np.broadcast_to(np.asarray(asked, dtype=np.float64), (n,))
             self._check_efforts(task, wanted, allow_extrapolation)
         efforts = np.empty((n, len(self.channel_names)))
-        for i in range(n):
+        for i, place in enumerate(even_places(n, len(self.channel_names), seed)):
             rng = np.random.default_rng([seed, i])
             density = densities[task if task is not None else names[rng.integers(len(names))]]
-            efforts[i] = (
-                density.draw(rng) if wanted is None else density.draw_at(float(wanted[i]), rng)
-            )
+            if wanted is None:
+                efforts[i] = density.draw(rng, place)
+            else:
+                efforts[i] = density.draw_at(float(wanted[i]), rng)
         return efforts
 
     def _check_efforts(self, task: str | None, wanted: NDArray[Any], allowed: bool) -> None:
