@@ -3,7 +3,7 @@
 from myosynth.evaluation.privacy.canaries import POWER_SHARES
 from myosynth.evaluation.privacy.copies import COMBINED, CopySearch
 from myosynth.evaluation.privacy.model import LossAttack
-from myosynth.evaluation.privacy.results import VERDICTS, Attack, Canary, Principle, Threat
+from myosynth.evaluation.privacy.results import Attack, Canary, Principle, Threat
 from myosynth.evaluation.scores import Finding
 
 __all__ = [
@@ -62,7 +62,7 @@ def data_threat(
         verdict = "none_found"
         meaning = (
             f"No copy was found, by attacks that find {_at_least(power)} planted copies in each of "
-            "three disguises. Other attacks may still succeed."
+            f"three disguises ({_planted(canaries)} of each). Other attacks may still succeed."
         )
         step = (
             "Read what is said about people below, and state this power wherever the set is shared."
@@ -96,6 +96,11 @@ def _power(canaries: list[Canary]) -> float | None:
         if canary.attack == COMBINED and canary.share in POWER_SHARES
     ]
     return min(shares, default=None)
+
+
+def _planted(canaries: list[Canary]) -> str:
+    counts = sorted({c.n_planted for c in canaries if c.share in POWER_SHARES})
+    return " and ".join(str(count) for count in counts)
 
 
 def _at_least(power: float) -> str:
@@ -212,13 +217,21 @@ def about_envelopes(search: CopySearch | None) -> list[Finding]:
     ]
 
 
+_ANSWERS = {
+    "leak_found": "Yes: an attack managed it.",
+    "none_found": "Not by these attacks, which would have noticed more than a little.",
+    "no_power": "This audit cannot tell: there are too few people or segments.",
+    "not_tested": "Not tested.",
+}
+
+
 def _worst(verdicts: list[str]) -> str:
     order = ("leak_found", "no_power", "none_found", "not_tested")
     return min(verdicts, key=order.index)
 
 
 def _words(verdict: str) -> str:
-    return f"{VERDICTS[verdict].capitalize()}."
+    return _ANSWERS[verdict]
 
 
 def _people_verdict(attacks: list[Attack]) -> str:
@@ -236,7 +249,9 @@ def _inference_verdict(attack: Attack | None) -> str:
         return "not_tested"
     if attack.low > 0 and (attack.p or 1) <= _P:
         return "leak_found"
-    return "none_found" if attack.high - attack.low <= 0.1 else "no_power"
+    # a gain of more than a twentieth is ruled out, or would have been seen
+    seen = attack.high <= 0.05 or attack.high - attack.low <= 0.1
+    return "none_found" if seen else "no_power"
 
 
 def about_people(found: list[Principle]) -> list[Finding]:
