@@ -87,6 +87,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
 
     cells = content["cells"]
     budgets = list(dict.fromkeys(name.split(", ")[1] for name in cells))
+    budgets.sort(key=lambda budget: budget.endswith("none"))  # the least private last
     labels = [budget.removeprefix("epsilon ") for budget in budgets]
     shown = {
         "lsd spectral": "spectrum (dB)", "w1 time": "amplitude (SD)",
