@@ -95,7 +95,7 @@ One seed and a few minutes are a screening. {noise}
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    real = runs.segments(args.dataset, args.results)
+    real = runs.segments(args)
     kept = runs.Runs(args.results)
     small = {} if args.full else {"width": 32, "envelope_width": 32}
     chosen = args.only or (list(VARIANTS) if args.full else ["default", "one-stage"])

@@ -5,7 +5,7 @@
                                    [--seeds 0 1] [--dataset sim|FOLDER] [--threads 2]
     python benchmarks/few_steps.py --table                 docs/results/few-steps.md and its figure
 
-One model (training seed 0; the ablation's results folder may hold it already) draws with every
+One model (training seed 0; of another benchmark, where that trained it already) draws with every
 sampler and number of steps; `--seeds` are seeds of drawing. Each cell is a file, as in ablation.py.
 Prints JSON.
 """
@@ -46,13 +46,13 @@ processor seconds for one segment, all threads together.
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     schedulers.register()
-    real = runs.segments(args.dataset, args.results)
+    real = runs.segments(args)
     kept = runs.Runs(args.results)
     small = {} if args.full else {"width": 32, "envelope_width": 32}
     settings = runs.settings_of(args, small)
     minutes = args.minutes[0]
     found = runs.trained(
-        real, args.models or args.results, dataset=args.dataset, settings=settings,
+        real, args.results.parent, dataset=args.dataset, settings=settings,
         minutes=minutes, seed=0, cpu_time=args.cpu_time,
     )  # fmt: skip
     common = {"settings": settings.to_dict(), "minutes": minutes, **runs.common_key(args)}
@@ -210,7 +210,6 @@ def figure(rows: list[Any], path: Path) -> None:
 
 def main() -> None:
     parser = runs.parser(__doc__ or "", minutes=10.0, results="few-steps")
-    parser.add_argument("--models", type=Path, help="results folder that may hold the model")
     args = parser.parse_args()
     schedulers.register()
     if args.table:

@@ -68,7 +68,7 @@ their envelopes and spectra away. Peers on the raw signal get each task at its o
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     schedulers.register()
-    real = runs.segments(args.dataset, args.results)
+    real = runs.segments(args)
     kept = runs.Runs(args.results)
     start, scoring = runs.slug(args.dataset), runs.common_key(args)
     everything = (*NETWORKS, *SURROGATES) if args.full else ("ours", "wgan-gp", "vae", "c3")

@@ -84,11 +84,12 @@ def shortened(args: argparse.Namespace) -> argparse.Namespace:
 # -- segments
 
 
-def segments(name: str, folder: Path) -> SegmentSet:
+def segments(args: argparse.Namespace) -> SegmentSet:
     """``sim`` (12 train subjects in two sessions, 4 validation, 8 unseen), ``tiny``, or a folder.
 
-    Simulated ones are kept in `folder`. The second session is the holdout.
+    Simulated ones are kept beside the results. The second session is the holdout.
     """
+    name, folder = args.dataset, args.results.parent
     if name not in COHORTS:
         return SegmentSet.open(name)[:]
     path = folder / f"segments-{name}"
@@ -336,8 +337,8 @@ def judged(
 ) -> dict[str, Any]:
     """A whole run of ours: train, draw, score."""
     found = trained(
-        real, args.results, dataset=args.dataset, settings=settings, minutes=minutes, seed=seed,
-        cpu_time=args.cpu_time,
+        real, args.results.parent, dataset=args.dataset, settings=settings, minutes=minutes,
+        seed=seed, cpu_time=args.cpu_time,
     )  # fmt: skip
     made, cost = drawn(
         lambda task, n: found.model.sample(

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         axes = {"channels": (1,), "seconds": (1.5,)}
     base = {**BASE, "minutes": args.minutes[0]}
     if not simulated:
-        found = runs.segments(args.dataset, args.results)
+        found = runs.segments(args)
         base |= {"channels": found.n_channels, "fs": found.fs, "seconds": found.duration_s}
     cells = [base]
     if not simulated and "channels" in axes:
@@ -111,8 +111,8 @@ def data(cell: dict[str, Any], args: argparse.Namespace) -> SegmentSet:
 def _whole(cell: dict[str, Any], args: argparse.Namespace) -> SegmentSet:
     as_base = all(cell[name] == BASE[name] for name in ("fs", "seconds"))
     if as_base or args.dataset not in runs.COHORTS:
-        return runs.segments(args.dataset, args.results)
-    path = args.results / f"segments-{args.dataset}-{cell['fs']}Hz-{cell['seconds']:g}s"
+        return runs.segments(args)
+    path = args.results.parent / f"segments-{args.dataset}-{cell['fs']}Hz-{cell['seconds']:g}s"
     if not path.exists():
         size = runs.COHORTS[args.dataset]
         made = runs.simulated(**size, fs=float(cell["fs"]), seconds=cell["seconds"])
