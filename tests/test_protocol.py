@@ -171,6 +171,7 @@ def test_units_are_named(real, truth, factor, words):
     scores = evaluate(real, changed(truth, factor * truth.read()), **QUICK)
     (unit,) = [finding for finding in scores.findings if finding.code == "unit"]
     assert words in unit.text
+    assert not {"labels_shuffled", "labels_wrong", "variety"} & codes(scores)
 
 
 def test_broken_segments_are_counted_and_the_rest_is_scored(real, truth):

@@ -311,9 +311,10 @@ def _utility(
 
     train, synthetic = equal(lambda t: t.train), equal(lambda t: t.synthetic)
     known, held = gather(lambda t: t.train), gather(lambda t: t.holdout)
-    found += judge.about_labels(known, held, gather(lambda t: t.synthetic))
-    variety, rows = judge.about_variety(known, held, gather(lambda t: t.synthetic), settings.seed)
-    found += variety
+    made = gather(lambda t: t.synthetic)
+    variety, rows = judge.about_variety(known, held, made, settings.seed)
+    if all(finding.code != "unit" for finding in found):  # which spoils both
+        found += judge.about_labels(known, held, made) + variety
     if len(tasks) < 2:
         text = "Only one task can be scored, so utility (telling tasks apart) is not given."
         found.append(Finding("warning", "one_task", text))
