@@ -194,14 +194,16 @@ def figure(axes: dict[str, list[Any]], path: Path) -> None:
         for line, (measure, label) in enumerate(labels.items()):
             axis = grid[line, column]
             axis.plot(at, found[measure], marker="o", color=f"C{line}")
+            axis.margins(y=0.15)
             axis.set_xscale("log")
             axis.set_xticks(at, [f"{value:g}" for value in at])
             axis.minorticks_off()
-            axis.set_ylim(bottom=0.45 if measure == "c2st" else 0)
             axis.tick_params(labelbottom=line == len(labels) - 1)
             if not column:
                 axis.set_ylabel(label)
         grid[-1, column].set_xlabel(AXES[name][0])
+    for line, measure in enumerate(labels):  # only now: every column has its share of the scale
+        grid[line, 0].set_ylim(bottom=0.45 if measure == "c2st" else 0)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.savefig(path, dpi=150)
     plt.close(drawn)
