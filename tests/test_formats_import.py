@@ -294,6 +294,32 @@ def test_a_dataset_does_not_go_into_the_folder_that_it_is_made_of(tmp_path):
     import_recordings(tmp_path / "lab", tmp_path / "lab-out")
 
 
+def test_shares_of_a_maximal_contraction_are_refused(tmp_path):
+    edf(tmp_path / "lab" / "sub-1_task-pull.edf", 1, units=("%MVC", "%MVC", "g"))
+    with pytest.raises(
+        FormatError, match=r"share of a maximal contraction.*export the signal in v"
+    ):
+        import_recordings(tmp_path / "lab", tmp_path / "out")
+    edf(tmp_path / "lab" / "sub-1_task-pull.edf", 1, units=("", "", "g"))
+    with pytest.raises(ConfigError, match="share of a maximal contraction"):
+        import_recordings(tmp_path / "lab", tmp_path / "out", answer={"unit": "%MVC"})
+
+
+def test_answers_are_texts_unless_they_are_numbers_or_lists(tmp_path):
+    from typer.testing import CliRunner
+
+    from myosynth.app.commands import _mapping, app
+
+    given = ["a=%MVC", "b=01", "c=12.5", "d=[x, y]", "e=no", "f={part1}", "g=", "h=[open"]
+    read = {"a": "%MVC", "b": "01", "c": 12.5, "d": ["x", "y"], "e": "no", "f": {"part1": None},
+            "g": "", "h": "[open"}  # fmt: skip
+    assert _mapping("answer", given) == read
+    edf(tmp_path / "lab" / "x.edf", 1)
+    words = ["import", str(tmp_path / "lab"), str(tmp_path / "out"), "--answer", "task=%MVC"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+
+
 # --- copies ---------------------------------------------------------------------------------------
 
 

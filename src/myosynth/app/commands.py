@@ -286,7 +286,13 @@ def _mapping(name: str, items: Sequence[str]) -> dict[str, Any]:
         key, sign, text = item.partition("=")
         if not (key and sign):
             raise ConfigError(f"{_flags(name)[-1]} takes KEY=VALUE, not {item!r}")
-        found[key.strip()] = yaml.safe_load(text)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:  # such as %MVC
+            value = text
+        is_plain = isinstance(value, int | float | list | dict) and not isinstance(value, bool)
+        is_name = text.startswith("0") and text.isdigit() and len(text) > 1  # 01 is no number
+        found[key.strip()] = value if is_plain and not is_name else text
     return found
 
 

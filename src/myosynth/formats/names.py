@@ -11,6 +11,7 @@ __all__ = [
     "bids_label",
     "entities",
     "is_counts",
+    "is_normalised",
     "is_voltage",
     "natural_key",
     "plain_text",
@@ -57,6 +58,11 @@ def volts_per_unit(unit: str, where: str) -> float:
         If it is empty or is not a unit of voltage: a unit is asked for, never guessed.
     """
     name = _voltage(unit)
+    if is_normalised(unit):
+        raise FormatError(
+            f"{where}: the unit {unit.strip()!r} is a share of a maximal contraction, which cannot "
+            "be turned back into volts without its recording; export the signal in volts"
+        )
     if name is None:
         said = f"unit {unit.strip()!r} is not a voltage" if unit.strip() else "no unit is given"
         raise FormatError(
@@ -76,6 +82,11 @@ def _voltage(unit: str) -> str | None:
 def is_voltage(unit: str) -> bool:
     """Whether `volts_per_unit` knows the unit."""
     return _voltage(unit) is not None
+
+
+def is_normalised(unit: str) -> bool:
+    """Whether the unit is a share of a maximal (or reference) contraction, such as %MVC."""
+    return re.search(r"MVI?C|RVC|RVE", unit, re.IGNORECASE) is not None
 
 
 def is_counts(unit: str) -> bool:

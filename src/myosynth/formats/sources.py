@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from myosynth.errors import ConfigError, FormatError, InputError
 from myosynth.formats.lazy import scaled
 from myosynth.formats.mapping import Column, FileMapping
-from myosynth.formats.names import entities, is_counts, is_voltage, unique, volts_per_unit
+from myosynth.formats.names import (
+    entities,
+    is_counts,
+    is_normalised,
+    is_voltage,
+    unique,
+    volts_per_unit,
+)
 from myosynth.recordings import Annotation, Recording, SignalArray
 
 __all__ = ["Reader", "Signals", "as_recording"]
@@ -158,6 +165,9 @@ def _chosen(path: Path, signals: Signals, plan: FileMapping | None) -> list[_Cha
     chosen = [i for i in candidates if is_voltage(signals.units[i])]
     if unknown:
         _volts(path, signals.units[unknown[0]], signals.names[unknown[0]])
+    for i in candidates if not chosen else ():
+        if is_normalised(signals.units[i]):
+            _volts(path, signals.units[i], signals.names[i])
     if not chosen:
         held = ", ".join(
             f"{name} [{unit}]" for name, unit in zip(signals.names, signals.units, strict=True)
