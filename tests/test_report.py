@@ -313,7 +313,7 @@ NO_Z = {"z": None, "z_low": None, "z_high": None, "c3_z": None}
     ("changes", "level", "words"),
     [
         ({}, "good", "all 4 respects"),
-        ({"envelope": UNSURE}, "fair", "may be in bursts and rhythm"),
+        ({"envelope": UNSURE}, "fair", "may be farther off in bursts and rhythm"),
         ({"spectral": OFF}, "weak", "1 of 4 respects: frequency content"),
         ({"spectral": OFF, "time": OFF | {"z": 2.5}}, "weak", "amplitude and waveform and freq"),
         ({"higher_order": {"beats_c3": False, "z": 0.7}}, "weak", "plain noise"),
