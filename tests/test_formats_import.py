@@ -127,6 +127,26 @@ def test_channels_without_a_unit_beside_those_with_one_are_asked_about(tmp_path)
     np.testing.assert_allclose(recording.load(), volts(1, 3)[:2] * scale, atol=1e-5)
 
 
+def test_an_answer_does_not_overrule_the_units_that_other_files_state(tmp_path):
+    lab = tmp_path / "lab"
+    edf(lab / "sub-1_task-pull.edf", 1, units=("uV", "uV", "g"))
+    edf(lab / "sub-2_task-pull.edf", 2, units=("", "", "g"))
+    edf(lab / "sub-3_task-pull.edf", 3, units=("mV", "mV", "g"))
+    import_recordings(lab, tmp_path / "out", answer={"unit": "mV"})
+    found = {r.subject: r for r in read_recordings(tmp_path / "out")}
+    for i, per_number in ((1, 1e-6), (2, 1e-3), (3, 1e-3)):
+        expected = volts(i, 3)[:2] * 1e6 * per_number
+        np.testing.assert_allclose(found[str(i)].load(), expected, atol=1e-4 * expected.max())
+
+
+def test_an_answer_does_not_overrule_the_units_that_names_state(tmp_path):
+    table(tmp_path / "sub-1_task-pull.csv", "ES L [uV];ES R", volts(1) * 1e6)
+    plan = parse_mapping(draft_mapping(survey(tmp_path), {"fs": 2000, "unit": "mV"}), "draft")
+    (recording,) = read_recordings(tmp_path, mapping=plan)
+    scale = np.array([[1], [1e3]])
+    np.testing.assert_allclose(recording.load(), volts(1) * scale, rtol=1e-3, atol=1e-9)
+
+
 @pytest.mark.parametrize("fs", [1111.111, 1259.259, 1925.926, 2148.148, 2000.0, 1000.0])
 def test_a_column_of_times_tells_the_rate_by_the_whole_file(tmp_path, fs):
     times = np.arange(6000) / fs

@@ -62,6 +62,7 @@ class _Look:
     fs: float | None = None
     fs_note: str = ""
     rates: tuple[float, ...] = ()  # where there are several
+    states_units: bool = False  # as some files of its kind do
 
 
 def questions(found: Survey) -> list[Question]:
@@ -215,7 +216,9 @@ def _column_lines(look: _Look, muscles: Sequence[str], unit: str, *, chosen: boo
     lines = [f"{sign}columns:  # leave out what is not EMG"]
     for (column, stated), muscle in zip(look.columns, muscles, strict=True):
         name = column if isinstance(column, str) else f"EMG{column}"
-        entry = {"column": column, "channel": name, "muscle": muscle, "unit": unit or stated}
+        entry = {"column": column, "channel": name, "muscle": muscle}
+        # an answer must not overrule what other files of the folder state
+        entry |= {"missing_unit": unit} if look.states_units else {"unit": stated or unit}
         lines.append(f"{sign}  - {_flow(entry)}")
     return lines
 
@@ -274,7 +277,7 @@ def _look(kind: str, path: Path) -> _Look:
         stated = sorted(rate for rate in rates if rate)
         several = tuple(stated) if len(stated) > 1 else ()
         fs = stated[0] if len(stated) == 1 else None
-        return _Look(columns=columns, fs=fs, rates=several)
+        return _Look(columns=columns, fs=fs, rates=several, states_units=True)
     except (MyosynthError, KeyError):
         return _Look()
 

@@ -37,7 +37,10 @@ class Column(_Strict):
     channel, muscle : str
         Channel name (the column's by default) and the muscle below it.
     unit : str
-        V, mV, uV or nV. May be left out where the file states it.
+        V, mV, uV or nV. May be left out where the file states it; where it states another, this
+        counts.
+    missing_unit : str
+        The unit where a file states none; where it does, its word counts.
     scale : float
         Units per number in the file, for example 0.75 where a count is 0.75 µV.
     """
@@ -46,6 +49,7 @@ class Column(_Strict):
     channel: str = ""
     muscle: str = ""
     unit: str = ""
+    missing_unit: str = ""
     scale: float = 1.0
 
 

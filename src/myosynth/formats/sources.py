@@ -151,7 +151,7 @@ def _chosen(path: Path, signals: Signals, plan: FileMapping | None) -> list[_Cha
                 index := position if signals.listed else _position(path, signals, column),
                 column.channel or str(column.column),
                 column.muscle,
-                column.unit or signals.units[index],
+                column.unit or _stated_or(column.missing_unit, signals.units[index]),
                 column.scale,
             )
             for position, column in enumerate(plan.columns)
@@ -177,6 +177,10 @@ def _chosen(path: Path, signals: Signals, plan: FileMapping | None) -> list[_Cha
             "the EMG channels under columns: in a mapping file"
         )
     return [_Channel(i, signals.names[i], "", signals.units[i], 1.0) for i in chosen]
+
+
+def _stated_or(missing: str, stated: str) -> str:
+    return missing if missing and is_counts(stated) else stated
 
 
 def _position(path: Path, signals: Signals, column: Column) -> int:
