@@ -22,6 +22,7 @@ import runs
 import schedulers
 from myosynth.diffusion.samplers import SAMPLERS
 from myosynth.diffusion.synthesizer import DEFAULT_SAMPLER, DEFAULT_STEPS
+from myosynth.errors import InputError
 
 EVALUATIONS = (2, 4, 6, 8, 10, 12, 18, 36)
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -85,14 +86,17 @@ def _steps(sampler: str, wanted: int) -> int | None:
 def cell(
     found: runs.Trained, real: Any, args: argparse.Namespace, key: dict[str, Any]
 ) -> dict[str, Any]:
-    made, cost = runs.drawn(
-        lambda task, n: found.model.sample(
+
+    def sample(task: str, n: int) -> Any:
+        return found.model.sample(
             task, n, seed=1000 + key["seed"], threads=args.threads, sampler=key["sampler"],
             n_steps=key["n_steps"],
-        ),
-        found.model.tasks,
-        args.made,
-    )  # fmt: skip
+        )  # fmt: skip
+
+    try:
+        made, cost = runs.drawn(sample, found.model.tasks, args.made)
+    except InputError as error:
+        return {"skipped": str(error)}
     return {
         "training": {k: v for k, v in found.facts.items() if k != "made_with"},
         "n_evaluations": schedulers.evaluations(key["sampler"], key["n_steps"]),
@@ -128,7 +132,7 @@ def speed(found: runs.Trained, n: int) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]], folder: Path) -> str:
     parts = [INTRODUCTION.rstrip()]
     for number, (title, every) in enumerate(runs.sections(rows)):
-        own = [row for row in every if "n_evaluations" in row]
+        own = [row for row in every if "summary" in row]
         lines = []
         for sampler, n in sorted({(r["key"]["sampler"], r["n_evaluations"]) for r in own}):
             same = [r for r in own if (r["key"]["sampler"], r["n_evaluations"]) == (sampler, n)]

@@ -28,6 +28,7 @@ from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, train
 from myosynth.errors import CheckpointError
 from myosynth.evaluation import evaluate, fidelity
 from myosynth.evaluation.distances import c2st_auc
+from myosynth.evaluation.scores import plain
 from myosynth.recordings import SegmentSet
 from myosynth.signal.features import feature_table
 from myosynth.signal.filters import filter_recording
@@ -393,12 +394,12 @@ def scored(
         for row in scores.rows
         if row["metric"] in wanted or row["group"] == "utility"
     ]  # fmt: skip
-    plain = json.loads(json.dumps(rows, default=float))
+    rows = plain(rows)
     near = {task: _c2st_train(real, made, task, n_each) for task in made.tasks}
     return {
-        "summary": {**summary(plain), "c2st_train": round(float(np.mean(list(near.values()))), 4)},
+        "summary": {**summary(rows), "c2st_train": round(float(np.mean(list(near.values()))), 4)},
         "c2st_train": near,
-        "rows": plain,
+        "rows": rows,
         "findings": [f.text for f in scores.findings],
         "score_cpu_seconds": round(time.process_time() - cpu, 1),
     }

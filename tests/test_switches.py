@@ -12,7 +12,8 @@ from myosynth.diffusion import Synthesizer, TrainingSettings, train
 from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.denoiser import Condition, Denoiser, spectral_loss
 from myosynth.diffusion.networks import ResidualUNet
-from myosynth.errors import ConfigError
+from myosynth.diffusion.samplers import SAMPLERS
+from myosynth.errors import ConfigError, InputError
 from myosynth.recordings import SegmentSet
 from myosynth.signal.filters import bandpass
 
@@ -184,6 +185,16 @@ def test_every_switch_trains_is_stored_and_draws(name: str, stages: str, tmp_pat
     assert (lost > 0.5) == (name == "magnitude")
     rms = np.sqrt(np.mean(one.read() ** 2, axis=-1))
     assert 1e-6 < rms.min() < rms.max() < 1e-2
+
+
+def test_a_sampler_that_does_not_settle_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SegmentSet(signals(), FS, "lift", subject="a", split="train")
+    model = train(real, tmp_path / "m", steps=2, settings=TrainingSettings(**SMALL))
+    monkeypatch.setitem(SAMPLERS, "wild", lambda denoise, noise, n: 1e20 * noise)
+    with pytest.raises(InputError, match="wild did not settle in 3 steps"):
+        model.sample("lift", 1, sampler="wild", n_steps=3)
 
 
 def test_models_from_before_the_switches_are_read(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from myosynth.diffusion.model import Model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.samplers import draw
 from myosynth.diffusion.windows import windowed
+from myosynth.errors import InputError
 from myosynth.recordings import FloatArray
 
 __all__ = ["Draws"]
@@ -60,6 +61,11 @@ class Draws:
             if self.n_times < self.n_drawn:
                 shape = self._cut(shape, index)
             signals = codec.from_shape(shape, torch.from_numpy(efforts).float())
+        if not bool(torch.isfinite(signals).all()):
+            raise InputError(
+                f"sampler {self.sampler} did not settle in {self.n_steps} steps; take more steps, "
+                "or another sampler"
+            )
         return signals.numpy().astype(np.float32, copy=False)
 
     def _consistent(self, envelope: Tensor, planes: Tensor, n_rounds: int) -> Tensor:

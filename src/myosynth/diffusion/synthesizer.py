@@ -149,7 +149,8 @@ class Synthesizer:
         Raises
         ------
         InputError
-            If the task, a condition or a number is not what the model takes.
+            If the task, a condition or a number is not what the model takes, or if the sampler
+            takes too few steps to settle.
         """
         n_times = self._check(n_segments, seconds, guidance_scale, batch_size, seed)
         task_id = self._model.conditions.task_id(task)
