@@ -157,6 +157,8 @@ def draw(content: dict[str, Any], path: Path) -> None:
         for ax, stage in zip(axes, ("envelope", "planes"), strict=True):
             ax.plot(steps, [c["auc"][stage] for c in own], marker="o", label=f"{n} segments")
             ax.set(xscale="log", xlabel="steps", title=f"{stage} network")
+            ax.set_xticks(steps, [str(each) for each in steps])
+            ax.set_xticks([], minor=True)
         for c in own:
             warned = "yes" if c["warning"] else "no"
             print(f"| {n} | {c['n_steps']} | {c['auc']['envelope']} | {c['auc']['planes']} "
