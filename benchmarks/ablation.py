@@ -54,7 +54,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "sigma-high": ({"p_mean": 0.4}, {}, "mean of ln σ of the planes (−0.4)"),
     "sigma-narrow": ({"p_std": 0.8}, {}, "spread of ln σ (1.2)"),
     "sigma-wide": ({"p_std": 1.6}, {}, "spread of ln σ (1.2)"),
-    "envelope-sigma-low": ({"envelope_p_mean": -0.4}, {}, "mean of ln σ of the map (0.8)"),
+    "envelope-sigma-low": ({"envelope_p_mean": -0.4}, {}, "mean of ln σ of the map (0.4)"),
+    "envelope-sigma-narrow": (
+        {"envelope_p_mean": 0.8, "envelope_p_std": 1.2}, {}, "ln σ of the map (0.4 ± 1.6)",
+    ),
     "guidance-1.5": ({}, {"guidance_scale": 1.5}, "guidance scale (1)"),
     "guidance-2": ({}, {"guidance_scale": 2.0}, "guidance scale (1)"),
     "ema-off": ({"ema_length": 0.001}, {}, "length of the average of the weights (0.1)"),

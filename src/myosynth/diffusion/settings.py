@@ -81,9 +81,10 @@ class TrainingSettings:
         sees in training, so that it forgives what the first stage gets slightly wrong.
     task_dropout, condition_dropout : float
         Share of the segments trained with the null task, or with a condition missing.
-    p_mean, envelope_p_mean, p_std : float
+    p_mean, envelope_p_mean, p_std, envelope_p_std : float
         Of the log-normal noise levels; higher for the envelope map, whose values hang together over
-        seconds, so that its rhythm is decided under more noise.
+        seconds, so that its rhythm is decided under more noise, and wider, since its chance
+        variation from frame to frame is decided under less.
     tolerance : float
         The last weights are kept whose loss on validation subjects is above the lowest by no more
         than this share: what new people lose by it is little, what the trained ones gain is not.
@@ -141,8 +142,9 @@ class TrainingSettings:
     task_dropout: float = 0.1
     condition_dropout: float = 0.2
     p_mean: float = -0.4
-    envelope_p_mean: float = 0.8
+    envelope_p_mean: float = 0.4
     p_std: float = 1.2
+    envelope_p_std: float = 1.6
     tolerance: float = 0.05
     ema_length: float = 0.1
     conditions: tuple[str, ...] = ()
@@ -182,6 +184,7 @@ class TrainingSettings:
             ("p_mean", -10.0, 10.0),
             ("envelope_p_mean", -10.0, 10.0),
             ("p_std", 0.01, 10.0),
+            ("envelope_p_std", 0.01, 10.0),
             ("tolerance", 0.0, 1e6),
             ("ema_length", 0.001, 0.5),
             ("batch_size", 1, 65536),

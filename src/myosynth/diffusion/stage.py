@@ -88,6 +88,7 @@ class Stage:
         coarse, chosen = name == "envelope", self.settings
         self.batch_size = chosen.envelope_batch_size if coarse else chosen.batch_size
         self.p_mean = chosen.envelope_p_mean if coarse else chosen.p_mean
+        self.p_std = chosen.envelope_p_std if coarse else chosen.p_std
         self.exponent = _average_exponent(self.settings.ema_length)
         if state.step:
             self._restore()
@@ -195,7 +196,7 @@ class Stage:
         task_id, features = self._dropped(task_id, features)
         known = envelope + settings.envelope_noise * self._normal(envelope.shape)
         condition = self._condition(known, task_id, features)
-        sigma = draw_sigma(len(clean), self.generator, p_mean=self.p_mean, p_std=settings.p_std)
+        sigma = draw_sigma(len(clean), self.generator, p_mean=self.p_mean, p_std=self.p_std)
         noise = self._normal(clean.shape)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return spectral_loss(
