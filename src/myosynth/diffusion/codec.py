@@ -17,6 +17,7 @@ __all__ = ["SpectrogramCodec"]
 _FRAMES_MULTIPLE = 4
 _POWER_FLOOR = 1e-4
 _FINE = 4  # windows of the STFT in one of the fine spectrum
+_LARGEST_STEP = 0.5  # of log power in one round, so that no frame is blown up
 _FINE_FLOOR = 1e-3  # of its mean power: lines outside the pass band are not blown up
 
 
@@ -213,15 +214,8 @@ class SpectrogramCodec(nn.Module):
 
     def whiten(self, shape: Tensor) -> Tensor:
         """Unit-RMS signals (B, C, T) → whitened complex spectrum (B, C, F, N)."""
-        return self._white(self._ring(shape))
-
-    def _white(self, ring: Tensor) -> Tensor:
-        white: Tensor = self.stft(self._flat(ring)) / self.bin_rms
-        return white
-
-    def _natural(self, spectrum: Tensor) -> Tensor:
-        """The inverse of `_white`: a period with the mean spectrum of training."""
-        return self._coloured(self.stft.inverse(spectrum * self.bin_rms))
+        whitened: Tensor = self.stft(self._flat(self._ring(shape))) / self.bin_rms
+        return whitened
 
     def _flat(self, ring: Tensor) -> Tensor:
         return filtered(ring, self.fine_rms, inverse=True) if self.whitening else ring
@@ -231,7 +225,8 @@ class SpectrogramCodec(nn.Module):
 
     def _unwhiten(self, spectrum: Tensor, n_times: int | None = None) -> Tensor:
         """The inverse of `whiten`: complex (B, C, F, N) → (B, C, n_times)."""
-        return self._natural(spectrum)[..., : (n_times or self.n_times)]
+        ring = self._coloured(self.stft.inverse(spectrum * self.bin_rms))
+        return ring[..., : (n_times or self.n_times)]
 
     def log_envelope(self, whitened: Tensor) -> Tensor:
         """Whitened spectrum → log power by band and envelope frame (B, C, n_bands, N / stride)."""
@@ -276,7 +271,7 @@ class SpectrogramCodec(nn.Module):
         carrier = whitened / self.envelope_scale(bands)
         if not self.texture.n_rows:
             return bands, carrier
-        rows = self.texture.measure(self._flat(self._ring(shape)), self._natural(carrier))
+        rows = self.texture.measure(self._flat(self._ring(shape)), self.stft.inverse(carrier))
         return torch.cat([bands, rows[..., None].expand(-1, -1, -1, bands.shape[-1])], 2), carrier
 
     def decode(
@@ -328,13 +323,13 @@ class SpectrogramCodec(nn.Module):
             if self.texture.n_rows:
                 ring = self.texture.with_spectrum(ring, rows)
                 whitened = self.stft(ring) / self.bin_rms
-                carrier = self._natural(whitened / scale)
+                carrier = self.stft.inverse(whitened / scale)
                 change = self.texture.with_peaks(carrier, rows) - carrier
-                whitened = whitened + self._white(change) * scale
+                whitened = whitened + self.stft(change) * scale
             else:
                 whitened = self.stft(ring) / self.bin_rms
-            step = (wanted[:, :, : self.n_bands] - self.log_envelope(whitened)).clamp(-2, 2)
-            whitened = whitened * self.envelope_scale(step)
+            step = wanted[:, :, : self.n_bands] - self.log_envelope(whitened)
+            whitened = whitened * self.envelope_scale(step.clamp(-_LARGEST_STEP, _LARGEST_STEP))
         return self._standardised(whitened / scale)
 
     def _standardised(self, carrier: Tensor) -> Tensor:

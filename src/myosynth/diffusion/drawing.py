@@ -17,8 +17,6 @@ from myosynth.recordings import FloatArray
 
 __all__ = ["Draws"]
 
-_HELD_BELOW = 0.8  # sigma at which what is denoised has power enough to be held to its map
-
 
 class Draws:
     """Runs the stages for batches of segments."""
@@ -53,9 +51,10 @@ class Draws:
             if "envelope" in self.model.stages:
                 envelope = self._stage("envelope", index, condition)
                 condition = replace(condition, extra=self.model.extra(envelope))
-            planes = self._stage("planes", index, condition, envelope)
-            planes = self._consistent(envelope, planes, self.model.settings.consistency)
-            codec = self.model.codec
+            planes = self._stage("planes", index, condition)
+            codec, settings = self.model.codec, self.model.settings
+            if settings.linear:
+                planes = codec.consistent(envelope, planes, settings.consistency)
             phase = self._phase(index, planes.shape)
             shape = codec.decode(envelope, planes, self.n_drawn, phase)
             if self.n_times < self.n_drawn:
@@ -68,18 +67,7 @@ class Draws:
             )
         return signals.numpy().astype(np.float32, copy=False)
 
-    def _consistent(self, envelope: Tensor, planes: Tensor, n_rounds: int) -> Tensor:
-        if not self.model.settings.linear:
-            return planes
-        return self.model.codec.consistent(envelope, planes, n_rounds)
-
-    def _stage(
-        self,
-        name: str,
-        index: NDArray[np.intp],
-        condition: Condition,
-        envelope: Tensor | None = None,
-    ) -> Tensor:
+    def _stage(self, name: str, index: NDArray[np.intp], condition: Condition) -> Tensor:
         shape = self.model.shape_of(name, self.n_drawn)
         number = list(self.model.stages).index(name)
         noise = torch.stack([
@@ -92,16 +80,7 @@ class Draws:
                 return denoiser.guided(x, sigma, c, self.guidance_scale)
 
         view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
-        if envelope is None or not self.model.settings.consistency:
-            return draw(self.sampler, view, noise, self.n_steps)
-
-        def held(x: Tensor, sigma: Tensor) -> Tensor:
-            denoised = view(x, sigma)
-            if float(sigma.max()) > _HELD_BELOW:
-                return denoised
-            return self._consistent(envelope, denoised, 1)
-
-        return draw(self.sampler, held, noise, self.n_steps)
+        return draw(self.sampler, view, noise, self.n_steps)
 
     def _phase(self, index: NDArray[np.intp], shape: torch.Size) -> Tensor | None:
         """Where the phases of magnitudes start, for each segment by itself."""

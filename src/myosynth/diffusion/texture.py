@@ -7,18 +7,18 @@ from torch.nn import functional
 __all__ = ["Texture", "band_matrices", "filtered"]
 
 _POWER_FLOOR = 1e-4
-_LARGEST_STEP = 2.0  # of log power at once, so that a segment far off is not torn
-_LEAST_EXPONENT, _MOST_EXPONENT, _N_BISECTIONS = 0.75, 1.35, 7  # beyond, spikes stand alone
+_LARGEST_STEP = 2.0  # of log power in one round, so that a segment far off is not torn
+_LEAST_EXPONENT, _MOST_EXPONENT, _N_BISECTIONS = 0.85, 1.15, 7  # beyond, spikes stand alone
 
 
 class Texture(nn.Module):
     """A few numbers by segment and channel that no short STFT window shows, and signals made so.
 
     The fine spectrum is the log power of the whitened signal in `n_bands` triangular bands over
-    windows of `n_long` samples; the peakedness is the log kurtosis of the carrier in its natural
-    colours, which is high where single action potentials stand out. `with_spectrum` and
-    `with_peaks` bring a signal to given values by the smallest change of its kind, a filter and a
-    power of the amplitude.
+    windows of `n_long` samples; the peakedness is the log kurtosis of the carrier, which is
+    high where single action potentials stand out. `with_spectrum` and `with_peaks` bring a signal
+    to given values, or nearer to them, by the smallest change of its kind: a filter, and a power
+    of the amplitude.
 
     Source: the idea of describing a texture by such statistics, and of drawing it by bringing a
     signal to them in turns, is that of Portilla & Simoncelli 2000 (doi 10.1023/A:1026553619983).
@@ -54,7 +54,7 @@ class Texture(nn.Module):
         return mean
 
     def measure(self, ring: Tensor, carrier: Tensor) -> Tensor:
-        """Whitened signal and coloured carrier (B, C, T) → (B, C, n_rows)."""
+        """Whitened signal and carrier (B, C, T) → (B, C, n_rows)."""
         return torch.cat([self._spectrum(ring), _peakedness(carrier)[..., None]], dim=-1)
 
     def with_spectrum(self, ring: Tensor, rows: Tensor) -> Tensor:
