@@ -25,7 +25,7 @@ _MOST_OBJECTS = 100_000
 _DEEPEST = 8
 _LARGE_BYTES = 1 << 20  # what is larger goes through a file
 _SMALL_CHUNK_BYTES = 1 << 14
-_MOST_BYTES = 1 << 30  # of memory, while only headers are read
+_MOST_BYTES = 3 << 28  # of memory beside the libraries, while only headers are read
 
 
 @contextlib.contextmanager
