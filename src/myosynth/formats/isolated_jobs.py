@@ -25,7 +25,8 @@ _MOST_OBJECTS = 100_000
 _DEEPEST = 8
 _LARGE_BYTES = 1 << 20  # what is larger goes through a file
 _SMALL_CHUNK_BYTES = 1 << 14
-_MOST_BYTES = 3 << 28  # of memory beside the libraries, while only headers are read
+_MOST_BYTES = 3 << 28  # of memory beside the libraries, and so many times what is to be read:
+_MOST_TIMES = 64
 
 
 @contextlib.contextmanager
@@ -255,13 +256,13 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": "FormatError", "message": message}
 
 
-def _limit_memory(bounded: bool) -> None:
+def _limit_memory(n_bytes: float) -> None:
     try:
         import resource
     except ImportError:  # not on this system
         return
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = _MOST_BYTES if bounded else most
+    limit = _MOST_BYTES + int(_MOST_TIMES * n_bytes)
     if most != resource.RLIM_INFINITY:
         limit = min(limit, most)
     with contextlib.suppress(ValueError, OSError):  # not every system lets it be set
@@ -286,7 +287,7 @@ def _work() -> None:
         library = "scipy.io" if request["job"].startswith("matlab") else "h5py"
         with contextlib.suppress(ImportError):
             importlib.import_module(library)  # before the clock starts
-        _limit_memory(request["bounded"])
+        _limit_memory(request["n_bytes"])
         if has_clock:  # its signal ends the process, inside compiled code too
             signal.setitimer(signal.ITIMER_PROF, request["seconds"])
         answer = _answer(request)

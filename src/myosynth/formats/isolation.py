@@ -58,7 +58,7 @@ def isolated(job: str, path: Path, *, n_bytes: float = 0.0, **arguments: Any) ->
         "path": str(path),
         "arguments": arguments,
         "seconds": _CPU_S + n_bytes / _BYTES_PER_CPU_S,
-        "bounded": n_bytes == 0,
+        "n_bytes": n_bytes,
     }
     with _LOCK:
         worker = _Worker.running()
