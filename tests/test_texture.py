@@ -117,3 +117,11 @@ def test_optimisers_find_a_known_layer(name: str) -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.01 * losses[0]
+
+
+def test_whitening_blows_nothing_up_where_the_end_runs_over_into_the_start() -> None:
+    codec, shape = fitted(shots(20, 100.0))
+    ring = codec._flat(codec._ring(shape))
+    places = ring.square().mean((0, 1)).sqrt()
+    assert places[N_TIMES - 8 :].mean() < 1.5 * places[500:-500].mean()
+    assert places[:8].mean() < 1.5 * places[500:-500].mean()

@@ -18,7 +18,7 @@ _FRAMES_MULTIPLE = 4
 _POWER_FLOOR = 1e-4
 _FINE = 4  # windows of the STFT in one of the fine spectrum
 _LARGEST_STEP = 0.5  # of log power in one round, so that no frame is blown up
-_FINE_FLOOR = 1e-3  # of its mean power: lines outside the pass band are not blown up
+_MOST_FINE = 3.0  # times an amplitude is changed within a bin
 
 
 class SpectrogramCodec(nn.Module):
@@ -223,6 +223,10 @@ class SpectrogramCodec(nn.Module):
     def _coloured(self, ring: Tensor) -> Tensor:
         return filtered(ring, self.fine_rms) if self.whitening else ring
 
+    def _closed(self, ring: Tensor, n_times: int | None) -> Tensor:
+        """What is drawn need not run over into its start: it is made to, as data are."""
+        return self._flat(self._ring(self._coloured(ring)[..., : (n_times or self.n_times)]))
+
     def _unwhiten(self, spectrum: Tensor, n_times: int | None = None) -> Tensor:
         """The inverse of `whiten`: complex (B, C, F, N) → (B, C, n_times)."""
         ring = self._coloured(self.stft.inverse(spectrum * self.bin_rms))
@@ -299,7 +303,9 @@ class SpectrogramCodec(nn.Module):
         ring = griffin_lim(spectrum, phase, self.stft.inverse, self.stft)
         return self._coloured(ring)[..., : (n_times or self.n_times)]
 
-    def consistent(self, envelope: Tensor, planes: Tensor, n_rounds: int) -> Tensor:
+    def consistent(
+        self, envelope: Tensor, planes: Tensor, n_rounds: int, n_times: int | None = None
+    ) -> Tensor:
         """Planes whose signal has the given envelope map and texture.
 
         By definition a carrier has none of its own, but what a network draws has a little, which
@@ -312,6 +318,8 @@ class SpectrogramCodec(nn.Module):
             As `encode` gives them; complex planes without compression.
         n_rounds : int
             0 changes nothing; 2 come close.
+        n_times : int, optional
+            Length of the signal, that of training by default.
         """
         if not (n_rounds and self.n_bands):
             return planes
@@ -319,7 +327,7 @@ class SpectrogramCodec(nn.Module):
         scale, rows = self.envelope_scale(wanted), wanted[:, :, self.n_bands :].mean(-1)
         whitened = self._carrier(planes) * scale
         for _ in range(n_rounds):
-            ring = self.stft.inverse(whitened * self.bin_rms)
+            ring = self._closed(self.stft.inverse(whitened * self.bin_rms), n_times)
             if self.texture.n_rows:
                 ring = self.texture.with_spectrum(ring, rows)
                 whitened = self.stft(ring) / self.bin_rms
@@ -360,8 +368,7 @@ class SpectrogramCodec(nn.Module):
         """
         if self.whitening:
             power = _mean(self.texture.power(self._ring(shape)) for shape in shapes())
-            power = power / power.mean(-1, keepdim=True)
-            self.fine_rms.copy_((power + _FINE_FLOOR).sqrt())
+            self.fine_rms.copy_(_within_bins(power, self.n_fft, n_long=self.texture.n_long))
         self.bin_rms.copy_(self._by_bin(_rms(self.whiten(shape).abs() for shape in shapes())))
         if self.n_bands:
             mean, std = _moments(self._split(x, self.whiten(x))[0] for x in shapes())
@@ -406,6 +413,20 @@ def _mean(blocks: Any) -> Tensor:
     for block in blocks:
         total, count = total + block.double().sum(0), count + len(block)
     return (total / count).float()
+
+
+def _within_bins(power: Tensor, n_fft: int, n_long: int) -> Tensor:
+    """Amplitude by line over that of the lines within a bin of it, (C, L) → (C, L).
+
+    What differs between bins is left to them: dividing by it would blow up the place where the end
+    runs over into the start, which has more power far from the band than the signal has.
+    """
+    reach = n_long // n_fft
+    wide = functional.avg_pool1d(
+        functional.pad(power, (reach, reach), mode="reflect"), 2 * reach + 1, stride=1
+    )
+    floor = 1e-12 * power.mean(-1, keepdim=True)
+    return ((power + floor) / (wide + floor)).sqrt().clamp(1 / _MOST_FINE, _MOST_FINE)
 
 
 def _moments(maps: Any) -> tuple[Tensor, Tensor]:

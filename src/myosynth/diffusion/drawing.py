@@ -54,7 +54,7 @@ class Draws:
             planes = self._stage("planes", index, condition)
             codec, settings = self.model.codec, self.model.settings
             if settings.linear:
-                planes = codec.consistent(envelope, planes, settings.consistency)
+                planes = codec.consistent(envelope, planes, settings.consistency, self.n_drawn)
             phase = self._phase(index, planes.shape)
             shape = codec.decode(envelope, planes, self.n_drawn, phase)
             if self.n_times < self.n_drawn:
