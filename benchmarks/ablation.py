@@ -158,12 +158,7 @@ def main() -> None:
     if args.list:
         print("\n".join(f"{name:22} {asks}" for name, (_, _, asks) in VARIANTS.items()))
         return
-    if args.table:
-        rows = runs.Runs(args.results).stored()
-        runs.write_table(args.docs, "ablation", table(rows), rows)
-        return
-    runs.check_names(args.only, VARIANTS)
-    runs.show(run(runs.shortened(args)))
+    runs.carry_out(args, "ablation", VARIANTS, run, table)
 
 
 if __name__ == "__main__":

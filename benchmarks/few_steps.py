@@ -216,12 +216,7 @@ def main() -> None:
     parser = runs.parser(__doc__ or "", minutes=10.0, results="few-steps")
     args = parser.parse_args()
     schedulers.register()
-    if args.table:
-        rows = runs.Runs(args.results).stored()
-        runs.write_table(args.docs, "few-steps", table(rows, args.docs), rows)
-        return
-    runs.check_names(args.only, SAMPLERS)
-    runs.show(run(runs.shortened(args)))
+    runs.carry_out(args, "few-steps", SAMPLERS, run, lambda rows: table(rows, args.docs))
 
 
 if __name__ == "__main__":

@@ -237,12 +237,7 @@ def main() -> None:
     parser.add_argument("--files", nargs="+", metavar="NAME=PATH", help="segments of a generator")
     parser.add_argument("--paper-steps", type=int, default=1000, help="of DDPM, for the paper")
     args = parser.parse_args()
-    if args.table:
-        rows = runs.Runs(args.results).stored()
-        runs.write_table(args.docs, "peers", table(rows), rows)
-        return
-    runs.check_names(args.only, (*NETWORKS, *SURROGATES))
-    runs.show(run(runs.shortened(args)))
+    runs.carry_out(args, "peers", (*NETWORKS, *SURROGATES), run, table)
 
 
 if __name__ == "__main__":

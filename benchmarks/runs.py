@@ -522,6 +522,22 @@ def of_processor(key: Mapping[str, Any]) -> str:
     return " of processor time" if key["cpu_time"] else ""
 
 
+def carry_out(
+    args: argparse.Namespace,
+    name: str,
+    names: Iterable[str],
+    run: Callable[[argparse.Namespace], list[dict[str, Any]]],
+    table: Callable[[list[dict[str, Any]]], str],
+) -> None:
+    """Run a benchmark's rows, or write its table from those that are there."""
+    if args.table:
+        rows = Runs(args.results).stored()
+        write_table(args.docs, name, table(rows), rows)
+        return
+    check_names(args.only, names)
+    show(run(shortened(args)))
+
+
 def check_names(asked: Sequence[str] | None, known: Iterable[str]) -> None:
     unknown = sorted(set(asked or ()) - set(known))
     if unknown:

@@ -237,12 +237,7 @@ def table(rows: list[dict[str, Any]], folder: Path) -> str:
 def main() -> None:
     parser = runs.parser(__doc__ or "", minutes=2.0, results="scaling")
     args = parser.parse_args()
-    if args.table:
-        rows = runs.Runs(args.results).stored()
-        runs.write_table(args.docs, "scaling", table(rows, args.docs), rows)
-        return
-    runs.check_names(args.only, AXES)
-    runs.show(run(runs.shortened(args)))
+    runs.carry_out(args, "scaling", AXES, run, lambda rows: table(rows, args.docs))
 
 
 if __name__ == "__main__":

@@ -214,7 +214,10 @@ class SpectrogramCodec(nn.Module):
 
     def whiten(self, shape: Tensor) -> Tensor:
         """Unit-RMS signals (B, C, T) → whitened complex spectrum (B, C, F, N)."""
-        whitened: Tensor = self.stft(self._flat(self._ring(shape))) / self.bin_rms
+        return self._spectrum(self._flat(self._ring(shape)))
+
+    def _spectrum(self, flat: Tensor) -> Tensor:
+        whitened: Tensor = self.stft(flat) / self.bin_rms
         return whitened
 
     def _flat(self, ring: Tensor) -> Tensor:
@@ -262,21 +265,27 @@ class SpectrogramCodec(nn.Module):
         magnitudes (B, C, F, N). With one stage (`n_bands` = 0) the map is empty:
         (B, C, 0, N / stride).
         """
-        whitened = self.whiten(shape)
+        flat, bands, carrier = self._split(shape)
         if self.n_bands == 0:
-            return whitened.real[:, :, :0, :: self.stride], self._standardised(whitened)
-        log_envelope, carrier = self._split(shape, whitened)
-        envelope = (log_envelope - self.envelope_mean) / self.envelope_std
+            return bands, self._standardised(carrier)
+        envelope = (self._rows(flat, bands, carrier) - self.envelope_mean) / self.envelope_std
         return envelope, self._standardised(carrier)
 
-    def _split(self, shape: Tensor, whitened: Tensor) -> tuple[Tensor, Tensor]:
-        """Whitened spectrum → envelope map, not standardised, and carrier (B, C, F, N)."""
+    def _split(self, shape: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Whitened signal, log power by band and frame, and carrier (B, C, F, N)."""
+        flat = self._flat(self._ring(shape))
+        whitened = self._spectrum(flat)
+        if self.n_bands == 0:
+            return flat, whitened.real[:, :, :0, :: self.stride], whitened
         bands = self.log_envelope(whitened)
-        carrier = whitened / self.envelope_scale(bands)
+        return flat, bands, whitened / self.envelope_scale(bands)
+
+    def _rows(self, flat: Tensor, bands: Tensor, carrier: Tensor) -> Tensor:
+        """The envelope map, not standardised: bands, and below them the texture."""
         if not self.texture.n_rows:
-            return bands, carrier
-        rows = self.texture.measure(self._flat(self._ring(shape)), self.stft.inverse(carrier))
-        return torch.cat([bands, rows[..., None].expand(-1, -1, -1, bands.shape[-1])], 2), carrier
+            return bands
+        rows = self.texture.measure(flat, self.stft.inverse(carrier))
+        return torch.cat([bands, rows[..., None].expand(-1, -1, -1, bands.shape[-1])], 2)
 
     def decode(
         self,
@@ -330,12 +339,11 @@ class SpectrogramCodec(nn.Module):
             ring = self._closed(self.stft.inverse(whitened * self.bin_rms), n_times)
             if self.texture.n_rows:
                 ring = self.texture.with_spectrum(ring, rows)
-                whitened = self.stft(ring) / self.bin_rms
+            whitened = self._spectrum(ring)
+            if self.texture.n_rows:
                 carrier = self.stft.inverse(whitened / scale)
                 change = self.texture.with_peaks(carrier, rows) - carrier
                 whitened = whitened + self.stft(change) * scale
-            else:
-                whitened = self.stft(ring) / self.bin_rms
             step = wanted[:, :, : self.n_bands] - self.log_envelope(whitened)
             whitened = whitened * self.envelope_scale(step.clamp(-_LARGEST_STEP, _LARGEST_STEP))
         return self._standardised(whitened / scale)
@@ -368,19 +376,16 @@ class SpectrogramCodec(nn.Module):
         """
         if self.whitening:
             power = _mean(self.texture.power(self._ring(shape)) for shape in shapes())
-            self.fine_rms.copy_(_within_bins(power, self.n_fft, n_long=self.texture.n_long))
+            self.fine_rms.copy_(_within_bins(power, self.texture.n_long // self.n_fft))
         self.bin_rms.copy_(self._by_bin(_rms(self.whiten(shape).abs() for shape in shapes())))
         if self.n_bands:
-            mean, std = _moments(self._split(x, self.whiten(x))[0] for x in shapes())
+            mean, std = _moments(self._rows(*self._split(shape)) for shape in shapes())
             self.envelope_mean.copy_(mean)
             self.envelope_std.copy_(std)
 
         def carriers() -> Any:
             for shape in shapes():
-                whitened = self.whiten(shape)
-                if self.n_bands:
-                    whitened = whitened / self.envelope_scale(self.log_envelope(whitened))
-                yield self._pressed(whitened).abs()
+                yield self._pressed(self._split(shape)[2]).abs()
 
         if self.magnitude:
             mean, std = _moments(carriers())
@@ -415,13 +420,12 @@ def _mean(blocks: Any) -> Tensor:
     return (total / count).float()
 
 
-def _within_bins(power: Tensor, n_fft: int, n_long: int) -> Tensor:
-    """Amplitude by line over that of the lines within a bin of it, (C, L) → (C, L).
+def _within_bins(power: Tensor, reach: int) -> Tensor:
+    """Amplitude by line over that of the lines within `reach`, one bin, of it, (C, L) → (C, L).
 
     What differs between bins is left to them: dividing by it would blow up the place where the end
     runs over into the start, which has more power far from the band than the signal has.
     """
-    reach = n_long // n_fft
     wide = functional.avg_pool1d(
         functional.pad(power, (reach, reach), mode="reflect"), 2 * reach + 1, stride=1
     )
