@@ -1,9 +1,12 @@
 """Optimisers of the networks: Muon for the weights of inner layers, AdamW for the rest."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from myosynth.diffusion.crew import Crew
 
 __all__ = ["OPTIMISERS", "Muon", "make_optimiser"]
 
@@ -32,6 +35,8 @@ class Muon(torch.optim.AdamW):
     weight_decay : float
     bf16 : bool
         Whether to bring singular values to one in bfloat16.
+    crew : Crew, optional
+        Who shares that work.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Muon(torch.optim.AdamW):
         matrix_lr: float,
         weight_decay: float,
         bf16: bool = False,
+        crew: Crew | None = None,
     ) -> None:
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
@@ -54,6 +60,7 @@ class Muon(torch.optim.AdamW):
         ]
         super().__init__(groups, betas=_BETAS, weight_decay=weight_decay)
         self._dtype = torch.bfloat16 if bf16 else torch.float32
+        self._crew = crew or Crew()
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -68,10 +75,11 @@ class Muon(torch.optim.AdamW):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 alike.setdefault(tuple(parameter.shape), []).append(parameter)
-        for parameters in alike.values():
-            self._step_alike(parameters, group)
+        groups = sorted(alike.values(), key=lambda each: -sum(map(torch.numel, each)))
+        self._crew.map(partial(self._step_alike, group=group), groups)
 
-    def _step_alike(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    @torch.no_grad()
+    def _step_alike(self, parameters: list[nn.Parameter], *, group: dict[str, Any]) -> None:
         ahead = []
         for parameter in parameters:
             assert parameter.grad is not None
@@ -97,7 +105,7 @@ def _orthogonal(matrices: Tensor) -> Tensor:
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(_N_ITERATIONS):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x if wide else x.mT
 
 
@@ -109,8 +117,16 @@ def make_optimiser(
     matrix_lr: float,
     weight_decay: float,
     bf16: bool = False,
+    crew: Crew | None = None,
 ) -> torch.optim.Optimizer:
     """One of `OPTIMISERS`; `matrix_lr` is for `Muon` alone."""
     if name == "muon":
-        return Muon(network, lr=lr, matrix_lr=matrix_lr, weight_decay=weight_decay, bf16=bf16)
+        return Muon(
+            network,
+            lr=lr,
+            matrix_lr=matrix_lr,
+            weight_decay=weight_decay,
+            bf16=bf16,
+            crew=crew,
+        )
     return torch.optim.AdamW(network.parameters(), lr=lr, betas=_BETAS, weight_decay=weight_decay)

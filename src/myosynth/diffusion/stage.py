@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.denoiser import Condition, draw_sigma, spectral_loss
 from myosynth.diffusion.encoding import SegmentEncoder
 from myosynth.diffusion.model import Model
@@ -32,6 +33,7 @@ _WARM_UP = 0.05
 _CLIP_NORM = 1.0
 
 Losses = dict[str, float]
+Parts = tuple[Tensor, ...]
 
 
 class Stage:
@@ -53,6 +55,8 @@ class Stage:
         Where to compute, and whether in bfloat16.
     plan : PrivacyPlan, optional
         How to train with differential privacy.
+    crew : Crew, optional
+        Who shares the batches, where the training is not private.
     """
 
     def __init__(
@@ -67,10 +71,11 @@ class Stage:
         device: torch.device,
         bf16: bool,
         plan: PrivacyPlan | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self.model, self.name, self.state = model, name, state
         self.settings, self.denoiser = model.settings, model.stage(name)
-        self.device, self.bf16 = device, bf16
+        self.device, self.bf16, self.crew = device, bf16, crew or Crew()
         number = list(model.stages).index(name)
         self.rng = np.random.default_rng([seed, 2 + number])
         self.generator = torch.Generator().manual_seed(1000 * seed + number)
@@ -83,6 +88,7 @@ class Stage:
             matrix_lr=self.settings.matrix_learning_rate,
             weight_decay=self.settings.weight_decay,
             bf16=bf16,
+            crew=self.crew,
         )
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         coarse, chosen = name == "envelope", self.settings
@@ -176,28 +182,38 @@ class Stage:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * _schedule(share)
         batch = self.pool.batch(self.batch_size)
-        if self.private is None:
-            spectral, temporal = self._losses(batch)
-            loss = spectral.mean() + self.settings.temporal_weight * temporal.mean()
-            self.optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
+        if self.private is not None:
+            spectral, temporal = self.private.step(
+                batch, lambda part: self._losses(self._noisy(part))
+            )
+            means = spectral.detach().mean(), temporal.detach().mean()
+        else:
+            n = len(batch[0])
+
+            def losses(part: Parts) -> Parts:
+                spectral, temporal = (each.sum() / n for each in self._losses(part))
+                return spectral + self.settings.temporal_weight * temporal, spectral, temporal
+
+            found = self.crew.gradients(losses, self._noisy(batch), self.parameters)
+            means = found[1], found[2]
             torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP_NORM)
             self.optimizer.step()
-        else:
-            spectral, temporal = self.private.step(batch, self._losses)
         self._update_average()
-        means = spectral.detach().mean(), temporal.detach().mean()
         return {"spectral": float(means[0]), "temporal": float(means[1])}
 
-    def _losses(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Spectral and temporal loss by segment, at random noise; none depends on another."""
+    def _noisy(self, batch: Parts) -> Parts:
+        """What the losses of a batch need, with all that is random in them."""
         clean, envelope, task_id, features = batch
         settings = self.settings
         task_id, features = self._dropped(task_id, features)
         known = envelope + settings.envelope_noise * self._normal(envelope.shape)
-        condition = self._condition(known, task_id, features)
         sigma = draw_sigma(len(clean), self.generator, p_mean=self.p_mean, p_std=self.p_std)
-        noise = self._normal(clean.shape)
+        return clean, envelope, known, task_id, features, sigma, self._normal(clean.shape)
+
+    def _losses(self, noisy: Parts) -> tuple[Tensor, Tensor]:
+        """Spectral and temporal loss by segment; none depends on another."""
+        clean, envelope, known, task_id, features, sigma, noise = noisy
+        condition = self._condition(known, task_id, features)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return spectral_loss(
                 self.denoiser,
@@ -286,18 +302,20 @@ class Stage:
         yield
         self._set(kept)
 
-    def _fixed_loss(self, parts: tuple[Tensor, ...]) -> float:
+    def _fixed_loss(self, parts: Parts) -> float:
         clean, envelope, task_id, features = parts
         condition = self._condition(envelope, task_id, features)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
-        losses = []
-        for sigma in _VALIDATION_SIGMAS:
+
+        def at(sigma: float) -> float:
             level = torch.full((len(clean),), sigma, device=self.device)
             with torch.inference_mode():
                 loss, _ = spectral_loss(
                     self.denoiser, clean.to(self.device), condition, level, noise.to(self.device)
                 )
-            losses.append(float(loss.mean()))
+            return float(loss.mean())
+
+        losses = self.crew.map(at, _VALIDATION_SIGMAS)
         return sum(losses) / len(losses)
 
     def _set(self, values: list[Tensor]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
+from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.encoding import to_shape
 from myosynth.diffusion.model import Description, Model, save_model
 from myosynth.diffusion.precision import uses_bf16
@@ -114,7 +115,8 @@ def train(
     with _torch_threads(settings.n_threads):
         run = _Run(segments, rows, settings, budget, seed, folder, report, audit_every)
         run.start(resume=resume)
-        run.train_stages()
+        with run.crew.working():
+            run.train_stages()
         save_model(run.model, out, training=run.state.log, overwrite=overwrite)
     run.remove_state()
     return Synthesizer(run.model)
@@ -206,6 +208,8 @@ class _Run:
         self.device = _device(self.settings.device)
         self.bf16 = uses_bf16(self.settings.precision, self.device)
         self.plan = self._privacy() if self.settings.private else None
+        shared = self.device.type == "cpu" and self.plan is None
+        self.crew = Crew(self.settings.n_threads if shared else 1)
         fingerprint = {
             "settings": self.settings.to_dict(),
             "seed": self.seed,
@@ -281,6 +285,7 @@ class _Run:
             device=self.device,
             bf16=self.bf16,
             plan=self.plan,
+            crew=self.crew,
         )
 
         def used() -> float:
