@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from myosynth.recordings import SegmentSet
 __all__ = ["Stage"]
 
 _VALIDATION_SEGMENTS = 128
+_VALIDATION_BATCH = 16
 _VALIDATION_SIGMAS = (0.1, 0.3, 0.7, 1.5, 4.0)
 _N_VALIDATIONS = 8
 _SAVE_EVERY_S = 60.0
@@ -210,7 +212,7 @@ class Stage:
         sigma = draw_sigma(len(clean), self.generator, p_mean=self.p_mean, p_std=self.p_std)
         return clean, envelope, known, task_id, features, sigma, self._normal(clean.shape)
 
-    def _losses(self, noisy: Parts) -> tuple[Tensor, Tensor]:
+    def _losses(self, noisy: Parts, *, temporal: bool = True) -> tuple[Tensor, Tensor]:
         """Spectral and temporal loss by segment; none depends on another."""
         clean, envelope, known, task_id, features, sigma, noise = noisy
         condition = self._condition(known, task_id, features)
@@ -221,7 +223,7 @@ class Stage:
                 condition,
                 sigma.to(self.device),
                 noise.to(self.device),
-                self._to_signals(envelope.to(self.device)),
+                self._to_signals(envelope.to(self.device)) if temporal else None,
             )
 
     def _condition(self, envelope: Tensor, task_id: Tensor, features: Tensor) -> Condition:
@@ -303,20 +305,19 @@ class Stage:
         self._set(kept)
 
     def _fixed_loss(self, parts: Parts) -> float:
-        clean, envelope, task_id, features = parts
-        condition = self._condition(envelope, task_id, features)
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
+        noise = torch.randn(parts[0].shape, generator=torch.Generator().manual_seed(7))
+        pieces = zip(*(torch.split(x, _VALIDATION_BATCH) for x in (*parts, noise)), strict=True)
 
-        def at(sigma: float) -> float:
-            level = torch.full((len(clean),), sigma, device=self.device)
+        def loss(item: tuple[float, Parts]) -> float:
+            sigma, (clean, envelope, task_id, features, noise) = item
+            level = torch.full((len(clean),), sigma)
+            noisy = (clean, envelope, envelope, task_id, features, level, noise)
             with torch.inference_mode():
-                loss, _ = spectral_loss(
-                    self.denoiser, clean.to(self.device), condition, level, noise.to(self.device)
-                )
-            return float(loss.mean())
+                return float(self._losses(noisy, temporal=False)[0].sum())
 
-        losses = self.crew.map(at, _VALIDATION_SIGMAS)
-        return sum(losses) / len(losses)
+        return sum(self.crew.map(loss, product(_VALIDATION_SIGMAS, pieces))) / (
+            len(_VALIDATION_SIGMAS) * len(noise)
+        )
 
     def _set(self, values: list[Tensor]) -> None:
         with torch.no_grad():
