@@ -389,6 +389,10 @@ def test_bad_channels_events_and_the_name_of_mixed_tasks_are_kept(tmp_path):
     assert events[1:4] == ["0\t1\tpull", "0.5\t0.0\tbeep", "1\t1\tpush"]
     (read,) = read_recordings(tmp_path / "set")
     assert read.metadata["bad_channels"] == ["ES right"]
+    (table,) = tmp_path.rglob("*_channels.tsv")
+    table.write_text(table.read_text().replace("\tbad", "\tgood"))
+    (read,) = read_recordings(table.parents[2])
+    assert "bad_channels" not in read.metadata
     assert (read.metadata["events"], read.tasks) == ([[0.5, "beep"]], ("pull", "push"))
 
 

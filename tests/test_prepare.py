@@ -1,6 +1,7 @@
 """From recordings to segments, streamed: splits, filters, rejections, mistakes, memory."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,6 +165,15 @@ def test_other_channels_are_left_out_only_when_asked(tmp_path: Path) -> None:
         first = chosen[np.argmin(out.start_s[chosen])]
         assert out.start_s[first] == 0
         assert np.array_equal(out.read([first])[0, 0], wanted)
+
+
+def test_channels_that_are_marked_as_bad_are_named(tmp_path: Path) -> None:
+    spoilt = noise("02").replace(metadata={"bad_channels": ["L"]})
+    folder = bids(tmp_path / "set", noise("01"), spoilt)
+    found = prepare(folder, tmp_path / "out").warnings
+    assert [each for each in found if re.search(r"bad.*1 of 2.*sub-02.*: L\)", each)]
+    kept = prepare(folder, tmp_path / "right", channel=("R",)).warnings
+    assert not [each for each in kept if "bad" in each]
 
 
 def test_plateaus_are_found_before_the_filter_hides_them(tmp_path: Path) -> None:

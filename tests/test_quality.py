@@ -123,6 +123,16 @@ def test_a_dead_channel() -> None:
     assert next(p for p in report.problems if p.code == "dead").channels == ("LES_left",)
 
 
+def test_a_channel_that_is_marked_as_bad() -> None:
+    recording = simulated("squat")
+    recording = recording.replace(
+        metadata={**recording.metadata, "bad_channels": ["LES_right", "not_read"]}
+    )
+    report = check_recording(recording)
+    only(report, "bad")
+    assert report.problems[0].channels == ("LES_right",)
+
+
 @pytest.mark.parametrize(
     ("factor", "said"),
     [(1e3, "1e3 too large"), (1e6, "1e6 too large"), (1e-6, "1e6 too small")],

@@ -300,7 +300,7 @@ def _croissant(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
         "citeAs": "Method after doi:10.1177/10711813241276462.",
         "description": (
             f"{facts['n_segments']} synthetic surface-EMG segments of {facts['seconds']:g} s at "
-            f"{facts['fs']:g} Hz, in volts; tasks: {', '.join(facts['tasks'])}."
+            f"{facts['fs']:.7g} Hz, in volts; tasks: {', '.join(facts['tasks'])}."
         ),
         "license": facts["license"],
         "keywords": ["electromyography", "synthetic", "ergonomics"],

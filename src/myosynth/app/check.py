@@ -28,6 +28,7 @@ BADGES = {
 CODES = {
     "channels": "Different channels",
     "clipped": "Clipping",
+    "bad": "Marked as bad",
     "dead": "Dead channel",
     "drift": "Offset or drift",
     "duplicate": "Copies",

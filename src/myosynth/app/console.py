@@ -199,12 +199,12 @@ def show_prepare(summary: "PrepareSummary", out: str) -> None:
         _warn([f"no segment came from {len(summary.empty) - _MOST_NOTES} more recordings."])
     _warn(_about_copies(summary.duplicates, "both went to the same side of the split"))
     _warn(summary.warnings)
-    _say(f"{', '.join(summary.channel_names)} at {summary.fs:g} Hz are in {out}")
+    _say(f"{', '.join(summary.channel_names)} at {summary.fs:.7g} Hz are in {out}")
 
 
 def show_model(model: "Synthesizer | ParametricGenerator", out: str) -> None:
     _say(
-        f"A model of {', '.join(model.tasks)} ({model.seconds:g} s at {model.fs:g} Hz, "
+        f"A model of {', '.join(model.tasks)} ({model.seconds:g} s at {model.fs:.7g} Hz, "
         f"{len(model.channel_names)} channels) is in {out}"
     )
     log = Path(out) / "training.json"

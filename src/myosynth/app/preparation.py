@@ -172,7 +172,7 @@ def prepare(
                 duplicates=summary.duplicates,
             )
             summary.subjects = dict(plan.subjects)
-            summary.warnings = list(plan.warnings)
+            summary.warnings += plan.warnings
             _cut(recordings, plan, options, folder, summary, report)
         write_json(folder / PROVENANCE, recorded.finished())
     report(1.0, "done")
@@ -220,7 +220,24 @@ def _survey(
     summary.duplicates = finder.pairs
     summary.fs = options["fs"] or first[1].fs
     summary.channel_names = options["channel"] or tuple(first[1].channel_names)
+    summary.warnings += _marked_bad(recordings, summary.channel_names)
     return recordings, rows
+
+
+def _marked_bad(recordings: Sequence["Recording"], used: Sequence[str]) -> list[str]:
+    marked = {
+        recording.name: bad
+        for recording in recordings
+        if (bad := [name for name in recording.metadata.get("bad_channels", ()) if name in used])
+    }
+    if not marked:
+        return []
+    name, bad = next(iter(marked.items()))
+    return [
+        f"channels that are marked as bad were kept in {len(marked)} of {len(recordings)} "
+        f"recordings ({name}: {', '.join(bad)}); leave them out with --channel, or leave those "
+        "recordings out"
+    ]
 
 
 def _on_disk(recording: "Recording", path: Path) -> "Recording":
@@ -239,7 +256,7 @@ def _check_alike(
     (path_a, a), (path_b, b) = first, other
     if options["fs"] is None and abs(a.fs / b.fs - 1) > _SAME_RATE:
         raise InputError(
-            f"{path_a} ({a.fs:g} Hz) and {path_b} ({b.fs:g} Hz) differ in sampling rate; "
+            f"{path_a} ({a.fs:.7g} Hz) and {path_b} ({b.fs:.7g} Hz) differ in sampling rate; "
             "resample all of them with --fs, or prepare them apart"
         )
     if options["channel"]:

@@ -113,8 +113,8 @@ def task_views(real: SegmentSet, synthetic: SegmentSet) -> list[TaskView]:
     """
     if abs(real.fs - synthetic.fs) > 1e-6 * real.fs or real.n_channels != synthetic.n_channels:
         raise InputError(
-            f"the real set ({real.n_channels} channels at {real.fs:g} Hz) and the synthetic set "
-            f"({synthetic.n_channels} at {synthetic.fs:g} Hz) cannot be drawn side by side; "
+            f"the real set ({real.n_channels} channels at {real.fs:.7g} Hz) and the synthetic set "
+            f"({synthetic.n_channels} at {synthetic.fs:.7g} Hz) cannot be drawn side by side; "
             "bring them to one rate and the same channels first"
         )
     return [

@@ -112,7 +112,7 @@ class SpectrogramCodec(nn.Module):
         self.n_fft = 2 * self.hop_length
         if n_times < 2 * self.n_fft:
             raise InputError(
-                f"segments of {n_times} samples at {fs:g} Hz are too short for the spectrogram; "
+                f"segments of {n_times} samples at {fs:.7g} Hz are too short for the spectrogram; "
                 f"prepare segments of at least {2 * self.n_fft / fs:.2f} s"
             )
         wanted = math.ceil(1.1 * band_hz[1] / (fs / self.n_fft))

@@ -108,7 +108,6 @@ def read_bids_file(path: Path, root: Path) -> Recording:
             "source_units": header.metadata["source_units"],
             "sidecar": stated,
             **({"events": points} if points else {}),
-            **_bad_channels(kept),
         }
     )
     found = header.replace(
@@ -123,7 +122,10 @@ def read_bids_file(path: Path, root: Path) -> Recording:
         filters=own.get("filters", _foreign_filters(sidecar.get("SoftwareFilters"))),
         metadata=metadata,
     )
-    return found.replace(annotations=[a for a in found.annotations if a != whole_task(found)])
+    return found.replace(
+        annotations=[a for a in found.annotations if a != whole_task(found)],
+        metadata=_marked(found, kept),
+    )
 
 
 def _inherited(path: Path, root: Path, ending: str) -> list[Path]:
@@ -155,7 +157,7 @@ def _agreed_fs(
             fs = math.nan
         if not abs(fs / header_fs - 1) <= _SAME_RATE:
             raise FormatError(
-                f"{path}: the header says {header_fs:g} Hz and its sidecar {value} Hz; "
+                f"{path}: the header says {header_fs:.7g} Hz and its sidecar {value} Hz; "
                 "correct the one that is wrong"
             )
     # the header's rate is a quotient of rounded numbers: the sidecar can be more exact
@@ -163,9 +165,14 @@ def _agreed_fs(
     return first if abs(first / header_fs - 1) <= 1e-6 else header_fs
 
 
-def _bad_channels(kept: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    bad = [row["name"] for row in kept if row.get("status", "").lower() == "bad"]
-    return {"bad_channels": bad} if bad else {}
+def _marked(recording: Recording, kept: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
+    """Its metadata with the bad channels that channels.tsv names; there they can be edited."""
+    if not any("status" in row for row in kept):
+        return recording.metadata
+    metadata = {k: v for k, v in recording.metadata.items() if k != "bad_channels"}
+    rows = zip(recording.channel_names, kept, strict=True)
+    bad = [name for name, row in rows if row.get("status", "").lower() == "bad"]
+    return {**metadata, "bad_channels": bad} if bad else metadata
 
 
 def _foreign_filters(filters: Any) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ def _signals(path: Path, layout: _Layout, parameters: Parameters) -> Signals:
         raise FormatError(f"{path} is damaged: an analog scale or offset is not a finite number")
     rate = float(str(np.float32(parameters["ANALOG", "RATE"].flat[0])))
     if not 0 < rate < 1e9:
-        raise FormatError(f"{path} is damaged: it states an analog rate of {rate:g} Hz")
+        raise FormatError(f"{path} is damaged: it states an analog rate of {rate:.7g} Hz")
     plates = parameters.get(("FORCE_PLATFORM", "CHANNEL"), np.empty(0)).ravel().astype(int)
 
     def pick(rows: Sequence[int]) -> StoredSamples:

@@ -360,7 +360,7 @@ def _note_times(look: _Look, table: Table, i: int, name: str, values: NDArray[np
         if _TIMES.match(name):
             look.fs, look.fs_note = fs, f"as the times in column {i + 1} show"
         else:
-            look.fs_note = f"{fs:g}, if column {i + 1} holds times in seconds"
+            look.fs_note = f"{fs:.7g}, if column {i + 1} holds times in seconds"
 
 
 def _path_pattern(folder: Path, paths: Sequence[Path]) -> tuple[str, dict[str, str]]:

@@ -349,8 +349,8 @@ def _exact_rate_and_length(header: _Header, per_record: int) -> tuple[float, int
         raise FormatError(f"{header.path} is damaged: it notes a rate of {note[1]!r}") from error
     if not abs(noted_fs / fs - 1) <= 1e-4 or not 0 < noted_n_times <= n_times:
         raise FormatError(
-            f"{header.path} contradicts itself: {fs:g} Hz and {n_times} samples in the header, "
-            f"{noted_fs:g} Hz and {noted_n_times} in its recording identification"
+            f"{header.path} contradicts itself: {fs:.7g} Hz and {n_times} samples in the header, "
+            f"{noted_fs:.7g} Hz and {noted_n_times} in its recording identification"
         )
     return noted_fs, noted_n_times
 

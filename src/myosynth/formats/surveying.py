@@ -228,7 +228,7 @@ def _differences(rows: Sequence[SurveyRow]) -> list[str]:
     read = [row for row in rows if row.fs is not None]
     said = []
     for what, values in (
-        ("sampling rates", Counter(f"{row.fs:g} Hz" for row in read)),
+        ("sampling rates", Counter(f"{row.fs:.7g} Hz" for row in read)),
         ("channels", Counter(", ".join(row.channels) for row in read)),
     ):
         if len(values) > 1:

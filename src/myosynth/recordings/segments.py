@@ -108,7 +108,7 @@ class SegmentSet:
     def __repr__(self) -> str:
         return (
             f"SegmentSet({len(self)} segments × {self.n_channels} channels × {self.n_times} times, "
-            f"fs={self.fs:g} Hz, tasks={list(self.tasks)}, subjects={len(set(self.subject))})"
+            f"fs={self.fs:.7g} Hz, tasks={list(self.tasks)}, subjects={len(set(self.subject))})"
         )
 
     @property

@@ -71,7 +71,7 @@ def band_limits(fs: float) -> Array:
     """
     top = min(HIGH_HZ, 0.45 * fs)
     if top < 2 * LOW_HZ:
-        raise InputError(f"EMG features need a sampling rate of at least 45 Hz, not {fs:g} Hz")
+        raise InputError(f"EMG features need a sampling rate of at least 45 Hz, not {fs:.7g} Hz")
     return np.geomspace(LOW_HZ, top, N_BANDS + 1)
 
 

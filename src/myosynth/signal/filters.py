@@ -54,7 +54,7 @@ def band_edges(fs: float, low_hz: float = 10.0, high_hz: float = 500.0) -> tuple
     used = min(high_hz, UPPER_SHARE * fs)
     if used <= low_hz:
         raise InputError(
-            f"at {fs:g} Hz the band must end by {UPPER_SHARE * fs:g} Hz, which is not above its "
+            f"at {fs:.7g} Hz the band must end by {UPPER_SHARE * fs:.7g} Hz, which is not above its "
             f"lower edge of {low_hz:g} Hz; lower low_hz or use a recording of a higher rate"
         )
     return low_hz, used
@@ -134,7 +134,7 @@ def resample(data: FloatArray, fs: float, target_fs: float) -> FloatArray:
         return data
     n_out = round(data.shape[-1] * target_fs / fs)
     if n_out < 1:
-        raise NotEnoughDataError(f"{data.shape[-1]} samples leave none at {target_fs:g} Hz")
+        raise NotEnoughDataError(f"{data.shape[-1]} samples leave none at {target_fs:.7g} Hz")
     ratio = _rational(target_fs / fs)
     if max(ratio.numerator, ratio.denominator) > _LARGEST_RATIO:
         return _sinc_resample(data, target_fs / fs, n_out)

@@ -48,7 +48,7 @@ class Problem:
     severity : {"error", "warning", "note"}
     code : str
         Stable, one word: ``clipped``, ``flat``, ``dead``, ``nan``, ``unit``, ``rate``, ``short``,
-        ``mains``, ``motion``, ``unfiltered``, ``drift``, ``ecg``, ``snr``, ``fatigue``;
+        ``mains``, ``motion``, ``unfiltered``, ``drift``, ``ecg``, ``snr``, ``fatigue``, ``bad``;
         of a set also ``duplicate``, ``missing``, ``channels``, ``empty``.
     text : str
         One sentence: what, where, how much, what to do.
@@ -91,18 +91,30 @@ def recording_problems(recording: Recording) -> list[Problem]:
     if recording.fs < _LOWEST_FS:
         found.append(Problem(
             "warning", "rate",
-            f"it was sampled at {recording.fs:g} Hz, but surface EMG reaches 400–500 Hz and needs "
+            f"it was sampled at {recording.fs:.7g} Hz, but surface EMG reaches 400–500 Hz and needs "
             "1000 Hz or more; amplitudes and median frequencies come out too low",
             value=recording.fs,
+        ))  # fmt: skip
+    marked = [name for name in recording.metadata.get("bad_channels", ())
+              if name in recording.channel_names]  # fmt: skip
+    if marked:
+        found.append(Problem(
+            "warning", "bad",
+            f"{_names(marked)}: marked as bad where it was recorded; leave it out (prepare "
+            "--channel), or take the mark away if it is wrong", tuple(marked),
         ))  # fmt: skip
     return found
 
 
-def _list(channels: Sequence[ChannelFigures]) -> tuple[str, tuple[str, ...]]:
-    names = tuple(channel.name for channel in channels)
+def _names(names: Sequence[str]) -> str:
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     prefix = "" if shown.lower().startswith("channel") else "channel "
-    return (f"channels {shown}" if len(names) > 1 else f"{prefix}{shown}"), names
+    return f"channels {shown}" if len(names) > 1 else f"{prefix}{shown}"
+
+
+def _list(channels: Sequence[ChannelFigures]) -> tuple[str, tuple[str, ...]]:
+    names = tuple(channel.name for channel in channels)
+    return _names(names), names
 
 
 def _graded(

@@ -249,7 +249,7 @@ def _unlike(reports: Sequence[QualityReport]) -> list[Problem]:
     problems = []
     rates = Counter(report.fs for report in reports)
     if len(rates) > 1:
-        listed = ", ".join(f"{fs:g} Hz ({n})" for fs, n in rates.most_common())
+        listed = ", ".join(f"{fs:.7g} Hz ({n})" for fs, n in rates.most_common())
         problems.append(Problem(
             "error", "rate", f"the recordings have different rates: {listed}; resample them to one"
         ))  # fmt: skip

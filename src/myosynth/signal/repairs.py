@@ -128,7 +128,7 @@ def highpass(data: FloatArray, fs: float, hz: float, order: int = 4) -> FloatArr
         If the edge is out of range.
     """
     if not 0 < hz < fs / 2:
-        raise InputError(f"a high-pass at {fs:g} Hz needs an edge of 0–{fs / 2:g} Hz, not {hz:g}")
+        raise InputError(f"a high-pass at {fs:.7g} Hz needs an edge of 0–{fs / 2:g} Hz, not {hz:g}")
     sos = butter(order, hz, btype="highpass", fs=fs, output="sos")
     padding = min(round(3 * fs / hz), data.shape[-1] - 1)
     filtered: FloatArray = sosfiltfilt(sos, data, axis=-1, padlen=padding)

@@ -178,7 +178,7 @@ def segment_recording(
 def _grid(fs: float, seconds: float, overlap: float, max_clipped: float) -> tuple[int, int]:
     n_times = round(seconds * fs) if np.isfinite(seconds) else 0
     if n_times < 2:
-        raise InputError(f"a segment of {seconds} s at {fs:g} Hz holds no signal; make it longer")
+        raise InputError(f"a segment of {seconds} s at {fs:.7g} Hz holds no signal; make it longer")
     if not 0 <= overlap < 1:
         raise InputError(f"overlap is a share of a segment, 0 ≤ overlap < 1, not {overlap}")
     if not 0 <= max_clipped <= 1:

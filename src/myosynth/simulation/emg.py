@@ -143,7 +143,7 @@ def simulate_recording(
     _check(duration_s, fs, seed, options)
     n_times = round(duration_s * fs)
     if n_times < 2:
-        raise InputError(f"{duration_s:g} s at {fs:g} Hz is not even two samples; ask for more")
+        raise InputError(f"{duration_s:g} s at {fs:.7g} Hz is not even two samples; ask for more")
     person = traits or draw_subject(np.random.default_rng(seed))
     muscle_rng, artefact_rng = np.random.default_rng([seed, 1 + TASKS.index(task)]).spawn(2)
     data, truth = _muscles(task, person, duration_s, fs, fatigue, muscle_rng)
