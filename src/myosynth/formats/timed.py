@@ -80,8 +80,8 @@ def read_timed(path: Path, plan: FileMapping | None = None) -> Signals:
     fs = rate_from_times(held[0], str(path), per_unit)
     if fs < _SLOWEST_HZ and not name_and_unit(header[0])[1]:
         raise FormatError(
-            f"{path}: the times in {header[0]!r} run at {fs:.7g} Hz if they are seconds, which is no "
-            f"EMG; write their unit into the header ({header[0]},ms) and import it again"
+            f"{path}: the times in {header[0]!r} run at {fs:.7g} Hz if they are seconds, which is "
+            f"no EMG; write their unit into the header ({header[0]},ms) and import it again"
         )
     stated = next((m[1] for line in above if (m := _STATED.search(line))), None)
     if stated is not None and abs(float(stated.replace(",", ".")) / fs - 1) > _DISAGREE:

@@ -54,8 +54,8 @@ def band_edges(fs: float, low_hz: float = 10.0, high_hz: float = 500.0) -> tuple
     used = min(high_hz, UPPER_SHARE * fs)
     if used <= low_hz:
         raise InputError(
-            f"at {fs:.7g} Hz the band must end by {UPPER_SHARE * fs:.7g} Hz, which is not above its "
-            f"lower edge of {low_hz:g} Hz; lower low_hz or use a recording of a higher rate"
+            f"at {fs:.7g} Hz the band must end by {UPPER_SHARE * fs:.7g} Hz, which is not above "
+            f"its lower edge of {low_hz:g} Hz; lower low_hz or use a recording of a higher rate"
         )
     return low_hz, used
 

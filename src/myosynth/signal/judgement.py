@@ -91,8 +91,8 @@ def recording_problems(recording: Recording) -> list[Problem]:
     if recording.fs < _LOWEST_FS:
         found.append(Problem(
             "warning", "rate",
-            f"it was sampled at {recording.fs:.7g} Hz, but surface EMG reaches 400–500 Hz and needs "
-            "1000 Hz or more; amplitudes and median frequencies come out too low",
+            f"it was sampled at {recording.fs:.7g} Hz, but surface EMG reaches 400–500 Hz and "
+            "needs 1000 Hz or more; amplitudes and median frequencies come out too low",
             value=recording.fs,
         ))  # fmt: skip
     marked = [name for name in recording.metadata.get("bad_channels", ())
