@@ -128,7 +128,8 @@ def _card(segments: SegmentSet) -> str:
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n"
         f"# {front['pretty_name']}\n\n{origin}\n"
         f"\n{len(segments)} segments of {segments.duration_s:g} s at {segments.fs:.7g} Hz, "
-        f"channels {', '.join(segments.channel_names)}, in volts.\n\n## Segments by task\n\n{counts}\n"
+        f"channels {', '.join(segments.channel_names)}, in volts.\n\n"
+        f"## Segments by task\n\n{counts}\n"
         "## Reading it\n\n```python\nfrom datasets import load_dataset\n"
         'data = load_dataset("parquet", data_files="data/*.parquet", split="train")\n'
         'signals = data.with_format("numpy")[0]["signals"]  # (n_channels, n_times), volts\n```\n'
