@@ -191,13 +191,14 @@ def test_import_finds_the_copies_and_says_so(tmp_path: Path) -> None:
     for name in ("1_pull", "2_pull"):
         np.savetxt(tmp_path / "text" / f"{name}.csv", values, fmt="%.5f")
     (tmp_path / "map.yaml").write_text(
-        'files: "*.csv"\ndelimiter: comma\nfs: 1000\n'
+        'files: "*.csv"\ndelimiter: comma\nfs: 1925.926\n'
         "columns: [{column: 1, channel: L, unit: mV}]\n"
         'path: "/(?P<subject>[0-9])_(?P<task>[a-z]+)\\\\.csv$"\n'
     )
     args = (tmp_path / "text", tmp_path / "set", "--mapping", tmp_path / "map.yaml")
     result = run("import", *args)
     assert result.exit_code == 0, result.output
+    assert "1925.926" in result.stdout
     assert "sub-2_task-pull is a copy of sub-1_task-pull; kept and marked" in result.stderr
     assert "2 recordings are in" in result.stdout
     dropped = run("import", *args, "--overwrite", "--drop-duplicates")
