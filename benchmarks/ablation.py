@@ -90,7 +90,7 @@ COLUMNS = {
 INTRODUCTION = """# Ablation
 
 Every row is the default with one thing changed (its value by default in brackets), trained for the
-same wall time and scored against the holdout (other recordings of the train subjects).
+same time and scored against the holdout (other recordings of the train subjects).
 z: 0 = as near as more recordings of the same people, 1 = as far off as other people, mean over
 tasks; W1: Wasserstein distance of features over their real spread, the figure with the least
 noise between rows; C2ST: AUC of a forest that tells synthetic from real, against the holdout (the

@@ -550,9 +550,8 @@ def sections(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
     for row in rows:
         key = row["key"]
         who = "unseen subjects opened" if key["unseen"] else "unseen subjects closed"
-        title = (
-            f"{key['dataset']}, {key['minutes']:g} minutes, {key['made']} segments a task, {who}"
-        )
+        minutes = f"{key['minutes']:g} minutes" + " of processor time" * key["cpu_time"]
+        title = f"{key['dataset']}, {minutes}, {key['made']} segments a task, {who}"
         found.setdefault(title, []).append(row)
     return sorted(found.items())
 
