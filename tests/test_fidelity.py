@@ -228,3 +228,14 @@ def test_halves_of_two_segments_are_no_crash(rng):
     halves = splits.rows(one.subject), splits.rows(two.subject)
     got = compare(one, two, Scale.fit(one, 1, FS), seed=0, halves=halves, c2st=False)
     assert all(np.isfinite(draws).all() for draws in got.draws.values())
+
+
+def test_who_is_always_told_apart_is_not_told_apart_for_sure(rng):
+    """No half shows an area below 1; other people might."""
+    one, two = noise_sample(rng, 24), noise_sample(rng, 24)
+    two = Sample(two.table + 9, two.psd, two.subject)
+    splits = SubjectHalves(one.subject, 20, rng)
+    halves = splits.rows(one.subject), splits.rows(two.subject)
+    got = compare(one, two, Scale.fit(one, 1, FS), seed=0, halves=halves, n_jobs=1)
+    assert got.values["all", "c2st"] == 1
+    assert got.draws["all", "c2st"].std() > 1e-3

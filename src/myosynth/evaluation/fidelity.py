@@ -336,10 +336,18 @@ def _areas(won: Array, halves: tuple[Index, Index]) -> tuple[Array, Array]:
     return one, two
 
 
+# The forests behind an area under a curve would be others with other people. What that adds to the
+# variance is between nothing and the k / (k − 1) of Nadeau & Bengio (2003, doi
+# 10.1023/A:1024068626366) for k folds; chosen by simulation (benchmarks/calibration.py --c2st).
+_RETRAINED = 1.25
+
+
 def _spreads(
     values: dict[Key, float], seen: dict[Key, tuple[Array, Array]], n_contrasts: int, seed: int
 ) -> dict[Key, Array]:
     """A share of 0 or 1 has no spread in any half: it gets what one person more or less would make.
+
+    The area under a curve is the share of pairs of people that are told apart.
 
     Source: Jeffreys' prior, as in Brown et al. (2001), doi:10.1214/ss/1009213286.
     """
@@ -347,11 +355,14 @@ def _spreads(
     draws = {}
     for key, (one, two) in seen.items():
         least = 0.0
-        if key[1] in {"recall", "coverage"}:
-            share = (n_contrasts * values[key] + 0.5) / (n_contrasts + 1)
-            least = float(np.sqrt(share * (1 - share) / (n_contrasts + 2)))
+        if key[1] in {"recall", "coverage", "c2st"}:
+            n = n_contrasts**2 / 4 if key[1] == "c2st" else n_contrasts  # pairs, at least
+            share = (n * values[key] + 0.5) / (n + 1)
+            least = float(np.sqrt(share * (1 - share) / (n + 2)))
         beyond = 0.0 if key[1] in {"mmd2", "recall", "coverage", "c2st"} else 0.5
         draws[key] = spread_of(one, two, n_contrasts, rng, beyond=beyond, least_sd=least)
+        if key[1] == "c2st":
+            draws[key] *= _RETRAINED
     return draws
 
 
