@@ -550,7 +550,7 @@ def sections(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
     for row in rows:
         key = row["key"]
         who = "unseen subjects opened" if key["unseen"] else "unseen subjects closed"
-        minutes = f"{key['minutes']:g} minutes" + " of processor time" * key["cpu_time"]
+        minutes = f"{key['minutes']:g} minutes{of_processor(key)}"
         title = f"{key['dataset']}, {minutes}, {key['made']} segments a task, {who}"
         found.setdefault(title, []).append(row)
     return sorted(found.items())

@@ -228,7 +228,7 @@ def _marked_bad(recordings: Sequence["Recording"], used: Sequence[str]) -> list[
     marked = {
         recording.name: bad
         for recording in recordings
-        if (bad := [name for name in recording.metadata.get("bad_channels", ()) if name in used])
+        if (bad := [name for name in recording.bad_channels if name in used])
     }
     if not marked:
         return []

@@ -1,4 +1,4 @@
-"""Threads that share a batch: each takes a part of it, on one thread of torch."""
+"""Threads that share work: each takes a part of it, on one thread of torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,16 +16,16 @@ Result = TypeVar("Result")
 
 
 class Crew:
-    """Sums losses and gradients over parts of a batch, which are computed at the same time.
+    """Does several things at the same time while it is working, and one after another else.
 
-    The kernels of a small network leave several threads of torch idle most of the time; a part of
-    the batch on one thread each does not. Sums run in the order of the parts, so that they are the
-    same every time.
+    The kernels of a small network leave several threads of torch idle most of the time; a batch, or
+    a part of one, on one thread each does not. Results and sums come in the order of the parts, so
+    that they are the same every time.
 
     Parameters
     ----------
     n_threads : int
-        How many parts; with 1 everything happens in the calling thread.
+        How many at a time, and how many parts of a batch.
     """
 
     def __init__(self, n_threads: int = 1) -> None:
@@ -35,23 +35,25 @@ class Crew:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Give torch's threads to the crew; they are given back in the end."""
-        if self.n_threads == 1:
-            yield
-            return
         before = torch.get_num_threads()
         torch.set_num_threads(1)
+        pool = self._pool = ThreadPoolExecutor(
+            self.n_threads, initializer=torch.set_num_threads, initargs=(1,)
+        )
         try:
-            with ThreadPoolExecutor(
-                self.n_threads, initializer=torch.set_num_threads, initargs=(1,)
-            ) as self._pool:
-                yield
+            yield
         finally:
+            pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
             torch.set_num_threads(before)
 
+    def stream(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results in the order of the items, each as soon as it is there."""
+        return map(work, items) if self._pool is None else self._pool.map(work, items)
+
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Results in the order of the items."""
-        return list(map(work, items) if self._pool is None else self._pool.map(work, items))
+        """Results in the order of the items, all of them."""
+        return list(self.stream(work, items))
 
     def gradients(
         self,

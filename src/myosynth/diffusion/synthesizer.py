@@ -1,7 +1,6 @@
 """`Synthesizer`: a trained model that makes segments."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from myosynth.diffusion.conditions import even_places, overall_effort
+from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.denoiser import Condition, spectral_loss
 from myosynth.diffusion.drawing import Draws
 from myosynth.diffusion.encoding import to_shape
@@ -174,10 +174,12 @@ class Synthesizer:
             made = draws.batch(index, task_id, features[rows], efforts[rows])
             return made[: n_segments - start]
 
-        for made in _in_threads(one, range(0, n_segments, batch), threads):
-            parts.append(made)
-            if on_progress is not None:
-                on_progress(min(1.0, len(parts) * batch / n_segments))
+        crew = Crew(threads or min(8, torch.get_num_threads()))
+        with crew.working():
+            for made in crew.stream(one, range(0, n_segments, batch)):
+                parts.append(made)
+                if on_progress is not None:
+                    on_progress(min(1.0, len(parts) * batch / n_segments))
         columns: dict[str, Any] = {"effort": overall_effort(efforts)}
         for name, value in (conditions or {}).items():
             columns[name] = np.full(n_segments, value)
@@ -354,18 +356,3 @@ class Synthesizer:
             "n_parameters": self._model.n_parameters,
             "trained_seconds": self.seconds,
         }
-
-
-def _in_threads(
-    work: Callable[[int], FloatArray], items: Iterable[int], threads: int | None
-) -> Iterator[FloatArray]:
-    """Results in order; a batch on one thread each uses cores better than one batch on several."""
-    before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(
-        threads or min(8, before), initializer=torch.set_num_threads, initargs=(1,)
-    )
-    try:
-        yield from pool.map(work, items)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        torch.set_num_threads(before)

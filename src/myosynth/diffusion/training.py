@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def train(
     with _torch_threads(settings.n_threads):
         run = _Run(segments, rows, settings, budget, seed, folder, report, audit_every)
         run.start(resume=resume)
-        with run.crew.working():
+        with run.crew.working() if run.crew else nullcontext():
             run.train_stages()
         save_model(run.model, out, training=run.state.log, overwrite=overwrite)
     run.remove_state()
@@ -209,7 +209,7 @@ class _Run:
         self.bf16 = uses_bf16(self.settings.precision, self.device)
         self.plan = self._privacy() if self.settings.private else None
         shared = self.device.type == "cpu" and self.plan is None
-        self.crew = Crew(self.settings.n_threads if shared else 1)
+        self.crew = Crew(self.settings.n_threads) if shared else None
         fingerprint = {
             "settings": self.settings.to_dict(),
             "seed": self.seed,

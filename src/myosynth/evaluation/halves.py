@@ -11,9 +11,9 @@ within a subject, which would count their scatter twice. Of the halves' values T
   the value itself, so that small values would get too short an interval.
 
 The variance used is L + Q / 2 for distances, which cannot fall below zero, and L for MMD², shares
-and areas under a curve, which are not bent there. The share of Q was chosen by simulation:
-benchmarks/calibration.py shows how often the intervals hold the truth. Intervals are those of
-Student's t with as many degrees of freedom as contrasts between subjects.
+and areas under a curve, which are not bent there (areas get more: `fidelity`). The share of Q was
+chosen by simulation: benchmarks/calibration.py shows how often the intervals hold the truth.
+Intervals are those of Student's t with as many degrees of freedom as contrasts between subjects.
 
 Sources: McCarthy (1969), doi:10.2307/1402116, balanced half-samples and their complements; Efron
 (1982), The jackknife, the bootstrap and other resampling plans, chapter 8; Davison & Hinkley

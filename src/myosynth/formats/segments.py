@@ -190,7 +190,7 @@ def _spans(path: Path, recording: Recording, root: Path, n_times: int) -> list[t
     ]
     if not fitting:
         raise InputError(
-            f"{path} ({recording.duration_s:g} s) has no task that lasts {n_times / fs:.7g} s; ask "
+            f"{path} ({recording.duration_s:g} s) has no task that lasts {n_times / fs:g} s; ask "
             "for shorter segments or leave it out"
         )
     return [

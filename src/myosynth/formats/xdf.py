@@ -102,8 +102,8 @@ def _signals(path: Path, stream: Any, markers: list[tuple[float, str]]) -> Signa
         raise FormatError(f"{path}: its EMG stream has no fixed rate")
     if not abs(shown / rate - 1) <= _DISAGREE:
         raise FormatError(
-            f"{path}: its EMG stream states {rate:.7g} Hz and its time stamps run at {shown:g} Hz; "
-            "samples were lost"
+            f"{path}: its EMG stream states {rate:.7g} Hz and its time stamps run at "
+            f"{shown:.7g} Hz; samples were lost"
         )
     described = _channels(stream)
     names = [label or f"channel {i + 1}" for i, (label, _) in enumerate(described)]

@@ -131,6 +131,12 @@ class Recording:
         return "_".join(f"{key}-{value}" for key, value in parts.items() if value)
 
     @property
+    def bad_channels(self) -> tuple[str, ...]:
+        """Its channels that whoever recorded it marked as bad."""
+        marked = self.metadata.get("bad_channels", ())
+        return tuple(name for name in self.channel_names if name in marked)
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """Every task in it, sorted."""
         timed = {a.description for a in self.annotations if not a.is_bad}

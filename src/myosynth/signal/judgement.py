@@ -95,13 +95,11 @@ def recording_problems(recording: Recording) -> list[Problem]:
             "needs 1000 Hz or more; amplitudes and median frequencies come out too low",
             value=recording.fs,
         ))  # fmt: skip
-    marked = [name for name in recording.metadata.get("bad_channels", ())
-              if name in recording.channel_names]  # fmt: skip
-    if marked:
+    if marked := recording.bad_channels:
         found.append(Problem(
             "warning", "bad",
             f"{_names(marked)}: marked as bad where it was recorded; leave it out (prepare "
-            "--channel), or take the mark away if it is wrong", tuple(marked),
+            "--channel), or take the mark away if it is wrong", marked,
         ))  # fmt: skip
     return found
 
