@@ -105,7 +105,7 @@ def _rate(path: Path, column: _Column, times: NDArray[np.float64] | None) -> flo
     shown = rate_from_times(times, where)
     if column.rate is not None and abs(shown / column.rate - 1) > _DISAGREE:
         raise FormatError(
-            f"{where}: the header says {column.rate:.7g} Hz and the times run at {shown:g} Hz; "
+            f"{where}: the header says {column.rate:g} Hz and the times run at {shown:g} Hz; "
             "export it again"
         )
     return column.rate or shown

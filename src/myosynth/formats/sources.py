@@ -211,7 +211,7 @@ def _rate(
 ) -> float:
     rates = {signals.names[c.index]: signals.rates[c.index] for c in channels}
     if len(set(rates.values())) > 1:
-        said = ", ".join(f"{name} {rate:.7g} Hz" for name, rate in rates.items() if rate)
+        said = ", ".join(f"{name} {rate:g} Hz" for name, rate in rates.items() if rate)
         raise FormatError(
             f"{path} has channels of different rates ({said}); write fs: (one of them) into a "
             "mapping file, or list channels of one rate under columns:"
