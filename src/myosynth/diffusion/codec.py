@@ -19,6 +19,7 @@ _POWER_FLOOR = 1e-4
 _FINE = 4  # windows of the STFT in one of the fine spectrum
 _LARGEST_STEP = 0.5  # of log power in one round, so that no frame is blown up
 _MOST_FINE = 3.0  # times an amplitude is changed within a bin
+_TEXTURE_STD = 3.0  # of its rows in standard deviations: being equal in all frames they are plain
 
 
 class SpectrogramCodec(nn.Module):
@@ -382,6 +383,7 @@ class SpectrogramCodec(nn.Module):
             mean, std = _moments(self._rows(*self._split(shape)) for shape in shapes())
             self.envelope_mean.copy_(mean)
             self.envelope_std.copy_(std)
+            self.envelope_std[:, self.n_bands :] *= _TEXTURE_STD
 
         def carriers() -> Any:
             for shape in shapes():

@@ -17,6 +17,10 @@ from myosynth.recordings import FloatArray
 
 __all__ = ["Draws"]
 
+# The map is a tenth of the planes, and of a finer grain than they are: where few steps are taken it
+# comes out rough (docs/adr/0018-texture-small-map-fine.md).
+_ENVELOPE_STEPS = 2
+
 
 class Draws:
     """Runs the stages for batches of segments."""
@@ -80,7 +84,8 @@ class Draws:
                 return denoiser.guided(x, sigma, c, self.guidance_scale)
 
         view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
-        return draw(self.sampler, view, noise, self.n_steps)
+        finer = _ENVELOPE_STEPS if name == "envelope" else 1
+        return draw(self.sampler, view, noise, finer * self.n_steps)
 
     def _phase(self, index: NDArray[np.intp], shape: torch.Size) -> Tensor | None:
         """Where the phases of magnitudes start, for each segment by itself."""
