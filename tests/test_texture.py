@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from myosynth.diffusion.codec import SpectrogramCodec
+from myosynth.diffusion.codec import _TEXTURE_STD, SpectrogramCodec
 from myosynth.diffusion.optimisers import Muon, make_optimiser
 from myosynth.diffusion.texture import Texture, filtered
 from myosynth.signal.filters import bandpass
@@ -58,7 +58,14 @@ def test_sparse_firing_is_seen_as_peaked() -> None:
     codec, _ = fitted(shots(20, 200.0))
     low, high = (codec.split_gain(shots(20, rate, seed=3))[0] for rate in (20.0, 400.0))
     peaks = [codec.encode(each)[0][:, :, -1, 0].mean() for each in (low, high)]
-    assert peaks[0] > peaks[1] + 1
+    assert (peaks[0] - peaks[1]) * _TEXTURE_STD > 1  # in standard deviations
+
+
+def test_rows_of_the_texture_are_small_beside_those_of_the_map() -> None:
+    codec, shape = fitted(shots(20, 100.0))
+    envelope, n = codec.encode(shape)[0], codec.n_bands
+    assert envelope[:, :, :n].std() == pytest.approx(1.0, abs=0.02)
+    assert envelope[:, :, n:].std() == pytest.approx(1 / _TEXTURE_STD, abs=0.02)
 
 
 def test_real_signals_are_left_as_they_are() -> None:

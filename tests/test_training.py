@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.hooks import RemovableHandle
 
 from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, train
 from myosynth.diffusion.pool import SegmentPool
@@ -292,6 +293,25 @@ def test_any_length_can_be_drawn(synthesizer, seconds: float) -> None:
     assert segments.n_times == round(seconds * FS)
     rms = np.sqrt(np.mean(segments.read() ** 2, axis=(1, 2)))
     assert np.log(rms) == pytest.approx(segments.columns["effort"], abs=1e-3)
+
+
+def test_the_envelope_map_is_drawn_in_finer_steps(synthesizer) -> None:
+    made, _ = synthesizer
+    asked = dict.fromkeys(made._model.stages, 0)
+
+    def count(name: str) -> RemovableHandle:
+        def note(*_: object) -> None:
+            asked[name] += 1
+
+        return made._model.stage(name).network.register_forward_hook(note)
+
+    hooks = [count(name) for name in asked]
+    try:
+        made.sample("lift", 1, n_steps=4, threads=1)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert asked == {"envelope": 8, "planes": 4}
 
 
 def test_the_null_task_draws_from_all(synthesizer) -> None:

@@ -115,9 +115,9 @@ class TrainingSettings:
     stages: str = "coarse_to_fine"
     backbone: str = "temporal"
     patch: tuple[int, int] = (2, 4)
-    patches_per_hop: int = 4
+    patches_per_hop: int = 8
     n_blocks: int = 1
-    width: int = 96
+    width: int = 64
     envelope_width: int = 96
     n_bands: int = 8
     window_s: float = 0.064

@@ -128,7 +128,7 @@ class Synthesizer:
         sampler : str, optional
             A name in `SAMPLERS`.
         n_steps : int, optional
-            Steps of the sampler.
+            Steps of the sampler; the envelope map takes twice as many.
         batch_size : int, optional
             Segments denoised together; changes the last bits of the result at most.
         conditions : mapping, optional
