@@ -17,7 +17,7 @@ __all__ = ["SpectrogramCodec"]
 _FRAMES_MULTIPLE = 4
 _POWER_FLOOR = 1e-4
 _FINE = 4  # windows of the STFT in one of the fine spectrum
-_LARGEST_STEP = 0.5  # of log power in one round, so that no frame is blown up
+_LARGEST_STEP = 0.15  # of log power in one round: no frame is blown up, and no chance of it forced
 _MOST_FINE = 3.0  # times an amplitude is changed within a bin
 _TEXTURE_STD = 3.0  # of its rows in standard deviations: being equal in all frames they are plain
 

@@ -17,8 +17,7 @@ from myosynth.recordings import FloatArray
 
 __all__ = ["Draws"]
 
-# The map is a tenth of the planes, and of a finer grain than they are: where few steps are taken it
-# comes out rough (docs/adr/0018-texture-small-map-fine.md).
+# Chance variation of the map is decided at low noise: in few steps it comes out too rough (ADR 0018).
 _ENVELOPE_STEPS = 2
 
 

@@ -21,7 +21,7 @@ from myosynth.storage import atomic_directory, read_json, write_json
 
 __all__ = ["Description", "Model", "load_model", "save_model"]
 
-SCHEMA = "myosynth-model/1"
+SCHEMA = "myosynth-model/2"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -144,6 +144,7 @@ class Model(nn.Module):
             scale=codec.n_fft**0.5 / 2,
             n_channels=n_channels,
             patch_times=_patch_times(codec.hop_length, settings.patches_per_hop),
+            n_fine_levels=settings.fine_levels,
             **shared,
         )
 
@@ -234,7 +235,9 @@ def load_model(path: str | Path) -> Model:
         raise CheckpointError(str(error)) from error
     if not isinstance(config, Mapping) or config.get("schema") != SCHEMA:
         said = config.get("schema") if isinstance(config, Mapping) else type(config).__name__
-        raise CheckpointError(f"{path / _CONFIG} has the schema {said!r}, not {SCHEMA!r}")
+        raise CheckpointError(
+            f"{path / _CONFIG} has the schema {said!r}, not {SCHEMA!r}; train the model again"
+        )
     try:
         model = Model.from_config(config)
     except (KeyError, TypeError, ValueError, ConfigError) as error:

@@ -83,7 +83,9 @@ class ResidualUNet(nn.Module):
     patch : (int, int)
         Bins and frames of a patch of `unet2d`; they divide F and N.
     width : int
-        Channels of the finest level, a multiple of 32.
+        Channels of the three levels but half as many again in the coarsest, a multiple of 32.
+    n_fine_levels : int
+        Finer levels in front of them, of half as many channels.
     n_parts : int
         2 for real and imaginary planes, which share one gain; 1 for an envelope map.
     """
@@ -101,6 +103,7 @@ class ResidualUNet(nn.Module):
         patch: tuple[int, int] = (2, 4),
         n_parts: int = 2,
         n_blocks: int = 2,
+        n_fine_levels: int = 0,
     ) -> None:
         super().__init__()
         if backbone not in ("unet1d", "unet2d"):
@@ -123,11 +126,11 @@ class ResidualUNet(nn.Module):
         )
         self.embed_extra = nn.Linear(n_extra, n_embed) if n_extra else None
         self.embed = nn.Sequential(nn.SiLU(), nn.Linear(n_embed, n_embed), nn.SiLU())
-        widths = [width, width, width + width // 2]
-        self.first = conv(n_in, width, 3, padding=1)
+        widths = [*n_fine_levels * [width // 2], width, width, width + width // 2]
+        self.first = conv(n_in, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
-        previous = width
+        previous = widths[0]
         for level, w in enumerate(widths):
             self.down.append(
                 nn.ModuleList(
@@ -147,8 +150,8 @@ class ResidualUNet(nn.Module):
                 )
             )
             previous = w
-        self.norm = _norm(width)
-        self.last = conv(width, sum(self.out_sizes), 1)
+        self.norm = _norm(widths[0])
+        self.last = conv(widths[0], sum(self.out_sizes), 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -236,7 +239,7 @@ class TemporalUNet(nn.Module):
         Brings the signal of white planes of unit variance to unit variance.
     patch_times : int
         Samples of one position.
-    n_channels, n_extra, n_tasks, n_efforts, width, n_blocks
+    n_channels, n_extra, n_tasks, n_efforts, width, n_blocks, n_fine_levels
         As in `ResidualUNet`.
     """
 
@@ -252,9 +255,10 @@ class TemporalUNet(nn.Module):
         n_extra: int,
         n_tasks: int,
         n_efforts: int,
-        patch_times: int = 16,
-        width: int = 96,
+        patch_times: int = 4,
+        width: int = 64,
         n_blocks: int = 1,
+        n_fine_levels: int = 1,
     ) -> None:
         super().__init__()
         self.to_signal, self.to_planes, self.scale = to_signal, to_planes, scale
@@ -270,6 +274,7 @@ class TemporalUNet(nn.Module):
             width=width,
             n_parts=1,
             n_blocks=n_blocks,
+            n_fine_levels=n_fine_levels,
         )
 
     def project(self, x: Tensor) -> Tensor:

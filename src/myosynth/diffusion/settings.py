@@ -33,10 +33,12 @@ class TrainingSettings:
         Bins and frames of a patch of `unet2d`.
     patches_per_hop : int
         Positions of the ``temporal`` network per hop of the STFT.
+    fine_levels : int
+        Levels of half the width in front of the three of the ``temporal`` network.
     n_blocks : int
         Residual blocks per level of the planes' network.
     width, envelope_width : int
-        Channels of the finest level of either network, multiples of 32.
+        Channels of the middle levels of either network, multiples of 32.
     n_bands : int
         Bands of the envelope map.
     window_s : float
@@ -115,7 +117,8 @@ class TrainingSettings:
     stages: str = "coarse_to_fine"
     backbone: str = "temporal"
     patch: tuple[int, int] = (2, 4)
-    patches_per_hop: int = 8
+    patches_per_hop: int = 16
+    fine_levels: int = 1
     n_blocks: int = 1
     width: int = 64
     envelope_width: int = 96
@@ -192,6 +195,7 @@ class TrainingSettings:
             ("n_bands", 2, 256),
             ("n_blocks", 1, 16),
             ("patches_per_hop", 1, 64),
+            ("fine_levels", 0, 4),
             ("window_s", 0.004, 1.0),
             ("envelope_stride", 1, 64),
             ("texture_bands", 0, 256),
