@@ -17,7 +17,7 @@ from myosynth.recordings import FloatArray
 
 __all__ = ["Draws"]
 
-# Chance variation of the map is decided at low noise: in few steps it comes out too rough (ADR 0018).
+# Chance variation of the map is decided at low noise: few steps leave it too rough (ADR 0018).
 _ENVELOPE_STEPS = 2
 
 
