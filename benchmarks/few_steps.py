@@ -39,9 +39,9 @@ COLUMNS = {
 
 INTRODUCTION = """# Few-step sampling
 
-One model draws with every sampler; an evaluation is one pass through the networks (both stages take
-as many). Scores are against the holdout, as in the [ablation](ablation.md). Seconds are
-processor seconds for one segment, all threads together.
+One model draws with every sampler; an evaluation is one pass through the planes' network (the
+envelope map takes twice as many). Scores are against the holdout, as in the
+[ablation](ablation.md). Seconds are processor seconds for one segment, all threads together.
 """
 
 

@@ -16,7 +16,7 @@ FS, N_TIMES = 500.0, 500
 TASKS = ("pull", "stoop")
 SETTINGS = TrainingSettings(
     stages="one", width=64, envelope_width=32, batch_size=20, threads=1, precision="float32",
-    patches_per_hop=4, fine_levels=0,  # long patches: it learns faster by heart
+    patches_per_hop=4, fine_levels=0,  # long patches: a step takes less time
     temporal_weight=0.0, task_dropout=0.0, learning_rate=3e-3, weight_decay=0.0, ema_length=0.05,
     tolerance=1e6,  # or the holdout would stop it before it knows them by heart
 )  # fmt: skip

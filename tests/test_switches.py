@@ -13,7 +13,7 @@ from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.denoiser import Condition, Denoiser, spectral_loss
 from myosynth.diffusion.networks import ResidualUNet
 from myosynth.diffusion.samplers import SAMPLERS
-from myosynth.errors import ConfigError, InputError
+from myosynth.errors import CheckpointError, ConfigError, InputError
 from myosynth.recordings import SegmentSet
 from myosynth.signal.filters import bandpass
 
@@ -195,6 +195,16 @@ def test_a_sampler_that_does_not_settle_is_refused(
     monkeypatch.setitem(SAMPLERS, "wild", lambda denoise, noise, n: 1e20 * noise)
     with pytest.raises(InputError, match="wild did not settle in 3 steps"):
         model.sample("lift", 1, sampler="wild", n_steps=3)
+
+
+def test_a_model_of_another_schema_is_refused(tmp_path: Path) -> None:
+    real = SegmentSet(signals(), FS, "lift", subject="a", split="train")
+    train(real, tmp_path / "m", steps=2, settings=TrainingSettings(**SMALL))
+    path = tmp_path / "m" / "config.json"
+    config = json.loads(path.read_text()) | {"schema": "myosynth-model/1"}
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"'myosynth-model/1'.*train the model again"):
+        Synthesizer.from_pretrained(tmp_path / "m")
 
 
 def test_models_from_before_the_switches_are_read(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class ResidualUNet(nn.Module):
     patch : (int, int)
         Bins and frames of a patch of `unet2d`; they divide F and N.
     width : int
-        Channels of the three levels but half as many again in the coarsest, a multiple of 32.
+        Channels of each of three levels, a multiple of 32; the coarsest has half as many again.
     n_fine_levels : int
         Finer levels in front of them, of half as many channels.
     n_parts : int

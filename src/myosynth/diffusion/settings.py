@@ -38,7 +38,7 @@ class TrainingSettings:
     n_blocks : int
         Residual blocks per level of the planes' network.
     width, envelope_width : int
-        Channels of the middle levels of either network, multiples of 32.
+        Channels of either network, multiples of 32; see `ResidualUNet`.
     n_bands : int
         Bands of the envelope map.
     window_s : float
