@@ -531,7 +531,7 @@ def carry_out(
 ) -> None:
     """Run a benchmark's rows, or write its table from those that are there."""
     if args.table:
-        rows = Runs(args.results).stored()
+        rows = together(args.docs / f"{name}.json", Runs(args.results).stored())
         write_table(args.docs, name, table(rows), rows)
         return
     check_names(args.only, names)
@@ -597,11 +597,26 @@ def provenance(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, "", "```bash", *commands, "```"])
 
 
+def together(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs of a table that is there, and new ones, which take the place of theirs by name.
+
+    A table grows from machine to machine. Where the defaults change, delete its JSON twin first:
+    rows with other defaults do not belong into one table.
+    """
+    found = {row["name"]: row for row in (read_json(path)["runs"] if path.exists() else [])}
+    return list((found | {row["name"]: row for row in rows}).values())
+
+
+_DETAILS = ("rows", "findings")  # of a run: one figure of each task, group and metric
+
+
 def write_table(folder: Path, name: str, text: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """``NAME.md`` and its JSON twin with every number."""
+    """``NAME.md`` and its JSON twin, a run in each line, without the figures by task."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
-    write_json(folder / f"{name}.json", {"runs": list(rows)})
+    lines = [json.dumps({k: v for k, v in row.items() if k not in _DETAILS}) for row in rows]
+    twin = '{"runs": [\n' + ",\n".join(lines) + "\n]}\n"
+    (folder / f"{name}.json").write_text(twin, encoding="utf-8")
     print(f"{folder / name}.md, .json")
 
 

@@ -62,6 +62,19 @@ def test_a_run_is_done_again_only_if_it_was_made_otherwise(tmp_path: Path) -> No
     assert [row["found"] for row in runs.Runs(tmp_path).stored()] == [2]
 
 
+def test_a_table_keeps_the_rows_of_other_machines(tmp_path: Path) -> None:
+    def row(name: str, value: int) -> dict[str, Any]:
+        return {"name": name, "summary": {"z": value}, "rows": [1, 2], "findings": ["x"]}
+
+    path = tmp_path / "peers.json"
+    assert runs.together(path, [row("a", 1)])[0]["rows"] == [1, 2]
+    runs.write_table(tmp_path, "peers", "first", [row("a", 1), row("b", 2)])
+    both = runs.together(path, [row("b", 3), row("c", 4)])
+    assert [(each["name"], each["summary"]["z"]) for each in both] == [("a", 1), ("b", 3), ("c", 4)]
+    assert all("rows" not in each for each in both[:1])
+    assert len(path.read_text().splitlines()) == 4  # a run in each line
+
+
 def test_a_budget_of_processor_time_does_not_pass_while_nothing_is_computed() -> None:
     wall, processor = runs.clock(2, False), runs.clock(2, True)
     before = wall(), processor()
