@@ -79,7 +79,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "patches-8ms": (
         {"patches_per_hop": 4, "fine_levels": 0, "width": 96}, {}, "patches of 2 ms, a finer level",
     ),
+    "batch-4": ({"batch_size": 4}, {}, "segments per step of the planes' network (8)"),
+    "envelope-batch-16": ({"envelope_batch_size": 16}, {}, "segments per step of the map's (32)"),
     "batch-16": ({"batch_size": 16}, {}, "segments per step of the planes' network (8)"),
+    "matrix-rate-1.5e-3": ({"matrix_learning_rate": 1.5e-3}, {}, "learning rate of Muon (3e-3)"),
+    "matrix-rate-6e-3": ({"matrix_learning_rate": 6e-3}, {}, "learning rate of Muon (3e-3)"),
     "rate-5e-4": ({"learning_rate": 5e-4}, {}, "learning rate (1e-3)"),
     "rate-2e-3": ({"learning_rate": 2e-3}, {}, "learning rate (1e-3)"),
 }  # fmt: skip

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,8 @@ from myosynth.recordings import SegmentSet
 
 __all__ = ["Stage"]
 
-_VALIDATION_SEGMENTS = 128
-_VALIDATION_BATCH = 16
+_VALIDATION_SEGMENTS = 64
+_VALIDATION_BATCH = 8
 _VALIDATION_SIGMAS = (0.1, 0.3, 0.7, 1.5, 4.0)
 _N_VALIDATIONS = 8
 _SAVE_EVERY_S = 60.0
@@ -305,19 +304,19 @@ class Stage:
         self._set(kept)
 
     def _fixed_loss(self, parts: Parts) -> float:
+        """Each segment at one noise level and one noise, always the same."""
         noise = torch.randn(parts[0].shape, generator=torch.Generator().manual_seed(7))
-        pieces = zip(*(torch.split(x, _VALIDATION_BATCH) for x in (*parts, noise)), strict=True)
+        levels = torch.tensor(_VALIDATION_SIGMAS).repeat(-(-len(noise) // len(_VALIDATION_SIGMAS)))
+        whole = (*parts, levels[: len(noise)], noise)
+        pieces = zip(*(torch.split(x, _VALIDATION_BATCH) for x in whole), strict=True)
 
-        def loss(item: tuple[float, Parts]) -> float:
-            sigma, (clean, envelope, task_id, features, noise) = item
-            level = torch.full((len(clean),), sigma)
+        def loss(piece: Parts) -> float:
+            clean, envelope, task_id, features, level, noise = piece
             noisy = (clean, envelope, envelope, task_id, features, level, noise)
             with torch.inference_mode():
                 return float(self._losses(noisy, temporal=False)[0].sum())
 
-        return sum(self.crew.map(loss, product(_VALIDATION_SIGMAS, pieces))) / (
-            len(_VALIDATION_SIGMAS) * len(noise)
-        )
+        return sum(self.crew.map(loss, pieces)) / len(noise)
 
     def _set(self, values: list[Tensor]) -> None:
         with torch.no_grad():

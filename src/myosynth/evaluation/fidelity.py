@@ -338,8 +338,9 @@ def _areas(won: Array, halves: tuple[Index, Index]) -> tuple[Array, Array]:
 
 # The forests behind an area under a curve would be others with other people. What that adds to the
 # variance is between nothing and the k / (k − 1) of Nadeau & Bengio (2003, doi
-# 10.1023/A:1024068626366) for k folds; chosen by simulation (benchmarks/calibration.py --c2st).
-_RETRAINED = 1.25
+# 10.1023/A:1024068626366) for k folds. That, and how many pairs of people to one contrast an area
+# rests on at least, were chosen by simulation (benchmarks/calibration.py --c2st).
+_RETRAINED, _PAIRS = 1.15, 5
 
 
 def _spreads(
@@ -356,7 +357,7 @@ def _spreads(
     for key, (one, two) in seen.items():
         least = 0.0
         if key[1] in {"recall", "coverage", "c2st"}:
-            n = n_contrasts**2 / 4 if key[1] == "c2st" else n_contrasts  # pairs, at least
+            n = _PAIRS * n_contrasts if key[1] == "c2st" else n_contrasts
             share = (n * values[key] + 0.5) / (n + 1)
             least = float(np.sqrt(share * (1 - share) / (n + 2)))
         beyond = 0.0 if key[1] in {"mmd2", "recall", "coverage", "c2st"} else 0.5
