@@ -75,6 +75,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "window-32ms": ({"window_s": 0.032}, {}, "window of the STFT (64 ms)"),
     "width-32": ({"width": 32}, {}, "width of the planes' network (64)"),
     "width-96": ({"width": 96}, {}, "width of the planes' network (64)"),
+    "width-32-flat": ({"width": 32, "fine_levels": 0}, {}, "width 64 behind a level of 32"),
     "patches-4ms": ({"patches_per_hop": 8, "fine_levels": 0}, {}, "patches of 2 ms, a finer level"),
     "patches-8ms": (
         {"patches_per_hop": 4, "fine_levels": 0, "width": 96}, {}, "patches of 2 ms, a finer level",

@@ -27,8 +27,8 @@ from myosynth.errors import InputError
 EVALUATIONS = (2, 4, 6, 8, 10, 12, 18, 36)
 BATCHES = (1, 2, 4, 8, 16, 32)
 BY_DEFAULT = (
-    "dpmsolver++", "heun", "euler", "dpmsolver++ from 10", "dpmsolver++ from 5", "unipc", "deis",
-    "dpmsolver++ singlestep", "lms", "sde-dpmsolver++", "euler ancestral",
+    "dpmsolver++", "heun", "euler", "unipc", "deis", "dpmsolver++ singlestep", "lms",
+    "sde-dpmsolver++", "euler ancestral",
 )  # fmt: skip
 CLOSE = 1.05
 COLUMNS = {
@@ -40,7 +40,7 @@ COLUMNS = {
 INTRODUCTION = """# Few-step sampling
 
 One model draws with every sampler; an evaluation is one pass through the planes' network (the
-envelope map takes twice as many). Scores are against the holdout, as in the
+envelope map takes three times as many). Scores are against the holdout, as in the
 [ablation](ablation.md). Seconds are processor seconds for one segment, all threads together.
 """
 

@@ -4,18 +4,17 @@ They are written for 1000 discrete noise levels of a network that gives the nois
 are the ones that a denoiser is drawn with (Karras et al. 2022, eq. 5).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from myosynth.diffusion.samplers import (
-    RHO,
     SAMPLERS,
     SIGMA_MAX,
     SIGMA_MIN,
     Denoise,
+    Sampler,
     noise_levels,
 )  # fmt: skip
 
@@ -44,7 +43,6 @@ SCHEDULERS: dict[str, tuple[str, bool, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", False, {"clip_sample": False, "set_alpha_to_one": True}),
     "ddpm": ("DDPMScheduler", False, {"clip_sample": False}),
 }  # fmt: skip
-LOWER_STARTS = {"dpmsolver++ from 10": 10.0, "dpmsolver++ from 5": 5.0}  # noise level of the start
 STOCHASTIC = ("sde-dpmsolver++", "euler ancestral", "ddpm")
 EVALUATIONS_PER_STEP = {"heun": 2, "heun (diffusers)": 2}
 
@@ -57,7 +55,7 @@ def evaluations(sampler: str, n_steps: int) -> int:
         asked.append(float(sigma[0]))
         return 0.5 * x
 
-    SAMPLERS[sampler](count, torch.ones(1, 1, 2, 2), n_steps)
+    SAMPLERS[sampler](count, torch.ones(1, 1, 2, 2), n_steps, SIGMA_MAX)
     return len(asked)
 
 
@@ -65,32 +63,28 @@ def register() -> None:
     """Make every scheduler known to `Synthesizer.sample` by its name."""
     for name, (kind, grows, options) in SCHEDULERS.items():
         SAMPLERS[name] = _sampler(kind, grows, name in STOCHASTIC, options)
-    for name, sigma_max in LOWER_STARTS.items():
-        SAMPLERS[name] = _from(sigma_max)
 
 
-def _betas() -> list[float]:
+def _betas(sigma_max: float) -> list[float]:
     """Such that level i has the i-th lowest sigma: ᾱ = 1 / (1 + σ²)."""
-    sigmas = noise_levels(N_LEVELS)[:-1].flip(0)
+    sigmas = noise_levels(N_LEVELS, sigma_max)[:-1].flip(0)
     kept = 1 / (1 + sigmas**2)
     before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
     return list((1 - kept / before).tolist())
 
 
-def _sampler(
-    kind: str, grows: bool, stochastic: bool, options: dict[str, Any]
-) -> Callable[[Denoise, Tensor, int], Tensor]:
-    def run(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
+def _sampler(kind: str, grows: bool, stochastic: bool, options: dict[str, Any]) -> Sampler:
+    def run(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Tensor:
         import diffusers
 
         spaced = {} if "Singlestep" in kind else {"timestep_spacing": "linspace"}
         scheduler = getattr(diffusers, kind)(
-            num_train_timesteps=N_LEVELS, trained_betas=_betas(), prediction_type="epsilon",
-            **spaced, **options,
+            num_train_timesteps=N_LEVELS, trained_betas=_betas(sigma_max),
+            prediction_type="epsilon", **spaced, **options,
         )  # fmt: skip
         scheduler.set_timesteps(n_steps)
         more = {"generator": _generators(noise)} if stochastic else {}
-        x = noise * SIGMA_MAX if grows else noise
+        x = noise * (sigma_max**2 + 1) ** 0.5 if grows else noise
         for number, t in enumerate(scheduler.timesteps):
             scheduler.scale_model_input(x, t)
             sigma = _sigma(scheduler, number, t)
@@ -98,28 +92,6 @@ def _sampler(
             denoised = denoise(scaled, x.new_full((len(x),), max(sigma, SIGMA_MIN)))
             x = scheduler.step((scaled - denoised) / sigma, t, x, **more).prev_sample
         sample: Tensor = x.to(noise.dtype)
-        return sample
-
-    return run
-
-
-def _from(sigma_max: float) -> Callable[[Denoise, Tensor, int], Tensor]:
-    """DPM-Solver++ that spends no steps on noise in which nothing can be seen."""
-
-    def run(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
-        import diffusers
-
-        scheduler = diffusers.EDMDPMSolverMultistepScheduler(
-            sigma_min=SIGMA_MIN, sigma_max=sigma_max, sigma_data=1.0, rho=RHO
-        )
-        scheduler.set_timesteps(n_steps)
-        x = noise * scheduler.init_noise_sigma
-        for t, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1].tolist(), strict=True):
-            scheduler.scale_model_input(x, t)
-            denoised = denoise(x, x.new_full((len(x),), sigma))
-            c_skip, c_out = 1 / (sigma**2 + 1), sigma / (sigma**2 + 1) ** 0.5
-            x = scheduler.step((denoised - c_skip * x) / c_out, t, x).prev_sample
-        sample: Tensor = x
         return sample
 
     return run

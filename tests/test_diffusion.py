@@ -90,8 +90,11 @@ def test_too_short_segments_are_refused() -> None:
         SpectrogramCodec(fs=2000.0, n_channels=1, n_times=100)
 
 
+@pytest.mark.parametrize("sigma_max", [40.0, 4.0])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_samplers_reach_the_distribution_of_a_known_denoiser(sampler: str) -> None:
+def test_samplers_reach_the_distribution_of_a_known_denoiser(
+    sampler: str, sigma_max: float
+) -> None:
     std = 0.7  # the ideal denoiser of N(0, std²) is a Wiener gain
 
     def ideal(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -99,7 +102,15 @@ def test_samplers_reach_the_distribution_of_a_known_denoiser(sampler: str) -> No
         return gain.reshape(-1, 1, 1, 1) * x
 
     start = torch.randn((64, 2, 8, 16), generator=torch.Generator().manual_seed(0))
-    made = draw(sampler, ideal, start, 100 if sampler in ("euler", "flow") else 24)
+    seen: list[float] = []
+
+    def watched(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        seen.append(float(sigma[0]))
+        return ideal(x, sigma)
+
+    n_steps = 100 if sampler in ("euler", "flow") else 24
+    made = draw(sampler, watched, start, n_steps, sigma_max)
+    assert max(seen) == pytest.approx(sigma_max)
     assert float(made.std()) == pytest.approx(std, rel=0.06)
     assert abs(float(made.mean())) < 0.02
 

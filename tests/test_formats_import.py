@@ -1,6 +1,7 @@
 """Folders as labs have them, turned into datasets: what is asked, kept and refused."""
 
 import json
+import shutil
 import struct
 
 import edfio
@@ -422,3 +423,17 @@ def test_mne_bids_sees_events_and_bad_channels(tmp_path):
     assert raw.info["bads"] == ["R"]
     seen = {(note["description"], note["onset"]) for note in raw.annotations}
     assert ("beep", 0.5) in seen
+
+
+def test_a_folder_with_the_name_of_a_shipped_mapping_is_read_with_it(shared_data, tmp_path):
+    lab = tmp_path / "uci-lower-limb" / "N_TXT"
+    lab.mkdir(parents=True)
+    for name in ("1Nmar.txt", "1Nsen.txt"):
+        shutil.copy(next((shared_data / "uci-lower-limb").rglob(name)), lab / name)
+    summary = import_recordings(tmp_path / "uci-lower-limb", tmp_path / "out")
+    assert summary.n_recordings == 2
+    tasks = {recording.task for recording in read_recordings(tmp_path / "out")}
+    assert tasks == {"gait", "seatedExtension"}
+    lab.parent.rename(tmp_path / "mine")
+    with pytest.raises(ConfigError, match="do not say enough"):
+        import_recordings(tmp_path / "mine", tmp_path / "again")

@@ -192,7 +192,7 @@ def test_a_sampler_that_does_not_settle_is_refused(
 ) -> None:
     real = SegmentSet(signals(), FS, "lift", subject="a", split="train")
     model = train(real, tmp_path / "m", steps=2, settings=TrainingSettings(**SMALL))
-    monkeypatch.setitem(SAMPLERS, "wild", lambda denoise, noise, n: 1e20 * noise)
+    monkeypatch.setitem(SAMPLERS, "wild", lambda denoise, noise, n, highest: 1e20 * noise)
     with pytest.raises(InputError, match="wild did not settle in 3 steps"):
         model.sample("lift", 1, sampler="wild", n_steps=3)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.hooks import RemovableHandle
 
-from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, train
+from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, drawing, train
 from myosynth.diffusion.pool import SegmentPool
+from myosynth.diffusion.samplers import draw
 from myosynth.diffusion.stage import Stage
 from myosynth.errors import CheckpointError, ConfigError, InputError, NotEnoughDataError
 from myosynth.recordings import SegmentSet
@@ -264,6 +266,20 @@ def test_the_nth_segment_depends_on_the_seed_alone(synthesizer) -> None:
     other_batch = made.sample("lift", 10, seed=5, n_steps=3, batch_size=4).read()
     assert np.allclose(other_batch, ten, atol=1e-4 * np.abs(ten).max())
     assert not np.allclose(made.sample("lift", 1, seed=6, n_steps=3).read(), ten[:1])
+
+
+def test_planes_begin_where_the_map_leaves_something_open(
+    synthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def watched(sampler: str, denoise: Any, noise: torch.Tensor, n: int, highest: float = 40.0):
+        asked.append((n, highest))
+        return draw(sampler, denoise, noise, n, highest)
+
+    monkeypatch.setattr(drawing, "draw", watched)
+    synthesizer[0].sample("lift", 1, n_steps=2)
+    assert asked == [(6, 40.0), (2, 8.0)]
 
 
 def test_the_effort_asked_for_is_obtained(synthesizer) -> None:

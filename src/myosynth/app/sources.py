@@ -148,7 +148,8 @@ def import_recordings(
     out: Path,
     *,
     mapping: Annotated[
-        str | None, Field(description="Mapping file for delimited text, or a shipped name.")
+        str | None,
+        Field(description="Mapping file for delimited text, or a shipped name; by the folder's."),
     ] = None,
     fs: Annotated[
         float | None, Field(gt=0, description="Sampling rate where the mapping gives none, Hz.")
@@ -173,6 +174,7 @@ def import_recordings(
 
     Where the files do not say enough and there is no mapping, one is drafted: with `answer` it is
     used and kept in the dataset (code/mapping.yaml), else it is written beside `out`, to be filled.
+    A folder that bears the name of a shipped mapping is read with that.
 
     Parameters
     ----------
@@ -191,9 +193,11 @@ def import_recordings(
     ConfigError
         If the files do not say enough; the message names the draft and the questions.
     """
-    from myosynth.formats import load_mapping, parse_mapping, write_bids
+    from myosynth.formats import load_mapping, parse_mapping, shipped_mappings, write_bids
     from myosynth.formats.readers import iterate_recordings
 
+    if mapping is None and not answer and folder.absolute().name in shipped_mappings():
+        mapping = folder.absolute().name
     report = on_progress or (lambda share, what: None)
     if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise InputError(

@@ -17,8 +17,10 @@ from myosynth.recordings import FloatArray
 
 __all__ = ["Draws"]
 
-# Chance variation of the map is decided at low noise: few steps leave it too rough (ADR 0018).
-_ENVELOPE_STEPS = 2
+# What is drawn from nothing, the envelope map above all, needs more steps: its chance variation is
+# decided at low noise (ADR 0018). Given the map, nothing of the planes is decided above a noise
+# level of 8 (ADR 0019).
+_STEPS_FROM_NOTHING, _SIGMA_GIVEN_A_MAP = 3, 8.0
 
 
 class Draws:
@@ -83,8 +85,9 @@ class Draws:
                 return denoiser.guided(x, sigma, c, self.guidance_scale)
 
         view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
-        finer = _ENVELOPE_STEPS if name == "envelope" else 1
-        return draw(self.sampler, view, noise, finer * self.n_steps)
+        if name == "planes" and "envelope" in self.model.stages:
+            return draw(self.sampler, view, noise, self.n_steps, _SIGMA_GIVEN_A_MAP)
+        return draw(self.sampler, view, noise, _STEPS_FROM_NOTHING * self.n_steps)
 
     def _phase(self, index: NDArray[np.intp], shape: torch.Size) -> Tensor | None:
         """Where the phases of magnitudes start, for each segment by itself."""

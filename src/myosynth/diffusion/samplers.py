@@ -14,19 +14,21 @@ __all__ = ["SAMPLERS", "draw", "noise_levels"]
 SIGMA_MIN, SIGMA_MAX, RHO = 0.02, 40.0, 7.0
 _IMPORTING = threading.Lock()  # its modules load on first use, which two threads cannot do at once
 Denoise = Callable[[Tensor, Tensor], Tensor]
+Sampler = Callable[[Denoise, Tensor, int, float], Tensor]
+"""Denoiser, unit noise, number of steps and first noise level → sample."""
 
 
-def noise_levels(n_steps: int) -> Tensor:
+def noise_levels(n_steps: int, sigma_max: float = SIGMA_MAX) -> Tensor:
     """Descending sigmas ending in 0, (n_steps + 1,) (Karras et al. 2022, eq. 5)."""
     ramp = torch.linspace(0, 1, n_steps, dtype=torch.float64)
-    low, high = SIGMA_MIN ** (1 / RHO), SIGMA_MAX ** (1 / RHO)
+    low, high = SIGMA_MIN ** (1 / RHO), sigma_max ** (1 / RHO)
     return torch.cat([(high + ramp * (low - high)) ** RHO, torch.zeros(1, dtype=torch.float64)])
 
 
-def heun(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
+def heun(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Tensor:
     """Deterministic second-order steps; 2·n_steps − 1 evaluations (Karras et al. 2022, alg. 1)."""
-    sigmas = noise_levels(n_steps)
-    x = noise * float(sigmas[0])
+    sigmas = noise_levels(n_steps, sigma_max)
+    x = noise * math.sqrt(sigma_max**2 + 1)
     for now, then in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
         slope = (x - denoise(x, x.new_full((len(x),), now))) / now
         stepped = x + (then - now) * slope
@@ -37,26 +39,26 @@ def heun(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
     return x
 
 
-def flow(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
+def flow(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Tensor:
     """Euler steps of equal time along a rectified flow, t = σ / (1 + σ) (Liu et al. 2022).
 
     Goes with the objective ``flow``, and draws from any denoiser.
     """
-    times = torch.linspace(SIGMA_MAX / (1 + SIGMA_MAX), 0.0, n_steps + 1, dtype=torch.float64)
-    x = noise * float(times[0])  # no data are left where drawing begins
+    times = torch.linspace(sigma_max / (1 + sigma_max), 0.0, n_steps + 1, dtype=torch.float64)
+    x = noise * math.sqrt(sigma_max**2 + 1) / (1 + sigma_max)
     for now, then in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         denoised = denoise(x / (1 - now), x.new_full((len(x),), now / (1 - now)))
         x = x + (then - now) * (x - denoised) / now
     return x
 
 
-def _diffusers(scheduler_name: str) -> Callable[[Denoise, Tensor, int], Tensor]:
-    def run(denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
+def _diffusers(scheduler_name: str) -> Sampler:
+    def run(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Tensor:
         with _IMPORTING:
             import diffusers  # 3 s to import, so only where it is used
 
             kind = getattr(diffusers, scheduler_name)
-        scheduler = kind(sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, sigma_data=1.0, rho=RHO)
+        scheduler = kind(sigma_min=SIGMA_MIN, sigma_max=sigma_max, sigma_data=1.0, rho=RHO)
         scheduler.set_timesteps(n_steps)
         x = noise * scheduler.init_noise_sigma
         for t, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1].tolist(), strict=True):
@@ -71,7 +73,7 @@ def _diffusers(scheduler_name: str) -> Callable[[Denoise, Tensor, int], Tensor]:
     return run
 
 
-SAMPLERS: dict[str, Callable[[Denoise, Tensor, int], Tensor]] = {
+SAMPLERS: dict[str, Sampler] = {
     "heun": heun,
     "flow": flow,
     "dpmsolver++": _diffusers("EDMDPMSolverMultistepScheduler"),
@@ -79,8 +81,12 @@ SAMPLERS: dict[str, Callable[[Denoise, Tensor, int], Tensor]] = {
 }
 
 
-def draw(sampler: str, denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
-    """Run a sampler by name on unit noise.
+def draw(
+    sampler: str, denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float = SIGMA_MAX
+) -> Tensor:
+    """Run a sampler by name on unit noise, from noise of level `sigma_max`.
+
+    There data of unit variance are taken to be Gaussian beside the noise.
 
     Raises
     ------
@@ -92,4 +98,4 @@ def draw(sampler: str, denoise: Denoise, noise: Tensor, n_steps: int) -> Tensor:
     if n_steps < 2:
         raise InputError(f"a sampler needs at least 2 steps, not {n_steps}")
     with torch.inference_mode():
-        return SAMPLERS[sampler](denoise, noise, n_steps)
+        return SAMPLERS[sampler](denoise, noise, n_steps, sigma_max)

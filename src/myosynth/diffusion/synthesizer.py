@@ -20,7 +20,7 @@ from myosynth.recordings import FloatArray, SegmentSet
 __all__ = ["DEFAULT_SAMPLER", "DEFAULT_STEPS", "Synthesizer"]
 
 DEFAULT_SAMPLER = "dpmsolver++"
-DEFAULT_STEPS = 10
+DEFAULT_STEPS = 6
 _BATCH = 8  # of 3 s, or as much in longer segments; larger ones are hardly faster on a CPU
 _LOSS_SIGMAS = (0.1, 0.3, 1.0)
 
@@ -128,7 +128,8 @@ class Synthesizer:
         sampler : str, optional
             A name in `SAMPLERS`.
         n_steps : int, optional
-            Steps of the sampler; the envelope map takes twice as many.
+            Steps of the sampler; what is drawn from nothing, the envelope map above all, takes
+            three times as many.
         batch_size : int, optional
             Segments denoised together; changes the last bits of the result at most.
         conditions : mapping, optional
