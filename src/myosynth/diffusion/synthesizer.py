@@ -20,7 +20,7 @@ from myosynth.recordings import FloatArray, SegmentSet
 __all__ = ["DEFAULT_SAMPLER", "DEFAULT_STEPS", "Synthesizer"]
 
 DEFAULT_SAMPLER = "dpmsolver++"
-DEFAULT_STEPS = 6
+DEFAULT_STEPS = 5
 _BATCH = 8  # of 3 s, or as much in longer segments; larger ones are hardly faster on a CPU
 _LOSS_SIGMAS = (0.1, 0.3, 1.0)
 
