@@ -127,14 +127,14 @@ class TrainingSettings:
     envelope_stride: int = 2
     texture_bands: int = 16
     consistency: int = 2
-    envelope_share: float = 0.3
+    envelope_share: float = 0.5
     representation: str = "complex"
     gain_shape: bool = True
     whitening: bool = True
     compression: float = 1.0
     multiplicative: bool = True
     objective: str = "edm"
-    batch_size: int = 8
+    batch_size: int = 4
     envelope_batch_size: int = 32
     optimiser: str = "muon"
     learning_rate: float = 1e-3
