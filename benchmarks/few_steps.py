@@ -24,7 +24,7 @@ from myosynth.diffusion.samplers import SAMPLERS
 from myosynth.diffusion.synthesizer import DEFAULT_SAMPLER, DEFAULT_STEPS
 from myosynth.errors import InputError
 
-EVALUATIONS = (2, 4, 6, 8, 10, 12, 18, 36)
+EVALUATIONS = (2, 4, 5, 6, 8, 10, 12, 18, 36)
 BATCHES = (1, 2, 4, 8, 16, 32)
 BY_DEFAULT = (
     "dpmsolver++", "heun", "euler", "unipc", "deis", "dpmsolver++ singlestep", "lms",

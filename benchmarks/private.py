@@ -56,7 +56,10 @@ def scored(real: SegmentSet, model: Any, n_each: int, seed: int) -> dict[str, An
 
 def networks(real: SegmentSet, epsilon: float | None, args: argparse.Namespace) -> dict[str, Any]:
     budget = {} if epsilon is None else {"private": True, "epsilon": epsilon}
-    settings = TrainingSettings(width=args.width, envelope_width=32, precision="float32", **budget)
+    settings = TrainingSettings(
+        width=args.width, envelope_width=32, batch_size=8, envelope_share=0.3, precision="float32",
+        **budget,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         model = train(
             real, Path(folder) / "model", steps=args.steps, seed=args.seed, settings=settings

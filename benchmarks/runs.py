@@ -34,7 +34,7 @@ from myosynth.signal.features import feature_table
 from myosynth.signal.filters import filter_recording
 from myosynth.signal.segmentation import segment_recording
 from myosynth.simulation import simulate_dataset
-from myosynth.storage import atomic_directory, read_json, write_json
+from myosynth.storage import atomic_directory, atomic_file, read_json, write_json
 
 GROUPS = ("time", "spectral", "envelope", "higher_order")
 COHORTS: dict[str, dict[str, Any]] = {
@@ -614,9 +614,13 @@ def write_table(folder: Path, name: str, text: str, rows: Sequence[Mapping[str, 
     """``NAME.md`` and its JSON twin, a run in each line, without the figures by task."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
-    lines = [json.dumps({k: v for k, v in row.items() if k not in _DETAILS}) for row in rows]
+    lines = [
+        json.dumps({k: v for k, v in row.items() if k not in _DETAILS}, allow_nan=False)
+        for row in rows
+    ]
     twin = '{"runs": [\n' + ",\n".join(lines) + "\n]}\n"
-    (folder / f"{name}.json").write_text(twin, encoding="utf-8")
+    with atomic_file(folder / f"{name}.json") as partial:
+        partial.write_text(twin, encoding="utf-8")
     print(f"{folder / name}.md, .json")
 
 

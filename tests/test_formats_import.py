@@ -434,6 +434,13 @@ def test_a_folder_with_the_name_of_a_shipped_mapping_is_read_with_it(shared_data
     assert summary.n_recordings == 2
     tasks = {recording.task for recording in read_recordings(tmp_path / "out")}
     assert tasks == {"gait", "seatedExtension"}
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "uci-lower-limb").mkdir()
+    for each in list((tmp_path / "elsewhere").iterdir()):
+        if each.name != "uci-lower-limb":
+            each.rename(tmp_path / "elsewhere" / "uci-lower-limb" / each.name)
+    again = import_recordings(tmp_path / "elsewhere" / "uci-lower-limb", tmp_path / "copy")
+    assert again.n_recordings == 2  # EMG-BIDS says enough by itself
     lab.parent.rename(tmp_path / "mine")
     with pytest.raises(ConfigError, match="do not say enough"):
         import_recordings(tmp_path / "mine", tmp_path / "again")

@@ -148,8 +148,8 @@ def test_a_private_model_says_what_is_protected_and_shows_no_training_loss(tmp_p
     assert privacy["epsilon_spent"] <= 6.0
     assert any("effort" in each for each in privacy["not_covered"])
     assert {name: each["steps"] for name, each in privacy["stages"].items()} == {
-        "envelope": 2,
-        "planes": 4,
+        "envelope": 3,
+        "planes": 3,
     }
     log = json.loads((tmp_path / "model" / "training.json").read_text())["log"]
     assert log

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myosynth.diffusion.codec import _TEXTURE_STD, SpectrogramCodec
-from myosynth.diffusion.optimisers import Muon, make_optimiser
+from myosynth.diffusion.networks import ResidualUNet
+from myosynth.diffusion.optimisers import (
+    _N_ITERATIONS,
+    _QUINTIC,
+    Muon,
+    _orthogonal,
+    make_optimiser,
+)
 from myosynth.diffusion.texture import Texture, filtered
 from myosynth.signal.filters import bandpass
 
@@ -108,6 +115,30 @@ def test_muon_steps_have_equal_singular_values(bf16: bool) -> None:
     values = torch.linalg.svdvals(step)
     assert values.max() < 1.35
     assert values.min() > 0.55
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 40), (3, 40, 8)])
+def test_the_short_way_by_the_gram_matrix_leads_to_the_same_steps(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(shape)
+    x[0, :, 3:] = 0  # of low rank
+    x[1] *= torch.logspace(-3, 0, shape[2])
+    a, b, c = _QUINTIC
+    wanted = x / x.norm(dim=(1, 2), keepdim=True)
+    for _ in range(_N_ITERATIONS):
+        gram = wanted.mT @ wanted
+        wanted = a * wanted + wanted @ (b * gram + c * gram @ gram)
+    assert torch.allclose(_orthogonal(x), wanted, atol=1e-5)
+
+
+def test_muon_is_for_the_layers_that_data_pass() -> None:
+    network = ResidualUNet(in_planes=2, n_bins=4, n_extra=3, n_tasks=2, n_efforts=2, width=32)
+    optimiser = Muon(network, lr=1e-3, matrix_lr=1e-2, weight_decay=0.0)
+    by_muon = {id(each) for each in optimiser.param_groups[0]["params"]}
+    names = {name for name, each in network.named_parameters() if id(each) in by_muon}
+    assert {"down.0.0.conv1.weight", "shrink.0.weight", "attention.qkv.weight"} <= names
+    assert not [n for n in names if "embed" in n or "modulate" in n or "bias" in n]
+    assert "first.weight" not in names
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])

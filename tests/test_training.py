@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch.utils.hooks import RemovableHandle
 
 from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, drawing, train
+from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.pool import SegmentPool
 from myosynth.diffusion.samplers import draw
 from myosynth.diffusion.stage import Stage
@@ -269,7 +270,7 @@ def test_the_nth_segment_depends_on_the_seed_alone(synthesizer) -> None:
 
 
 def test_planes_begin_where_the_map_leaves_something_open(
-    synthesizer, monkeypatch: pytest.MonkeyPatch
+    synthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, float]] = []
 
@@ -278,8 +279,37 @@ def test_planes_begin_where_the_map_leaves_something_open(
         return draw(sampler, denoise, noise, n, highest)
 
     monkeypatch.setattr(drawing, "draw", watched)
-    synthesizer[0].sample("lift", 1, n_steps=2)
-    assert asked == [(6, 40.0), (2, 8.0)]
+    synthesizer[0].sample("lift", 1)
+    assert asked == [(15, 40.0), (5, 8.0)]
+    for number, (changed, steps) in enumerate(
+        [({"stages": "one"}, [(15, 40.0)]), ({"whitening": False}, [(15, 40.0), (5, 40.0)])]
+    ):
+        settings = TrainingSettings(**{**SMALL.to_dict(), **changed})
+        made = train(segment_set(), tmp_path / str(number), steps=2, settings=settings)
+        asked.clear()
+        made.sample("lift", 1)
+        assert asked == steps
+
+
+@pytest.mark.parametrize("n", [1, 3, 10, 64])
+def test_a_validation_looks_at_every_level_equally_often(
+    n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    members: list[float] = []
+
+    def losses(stage: Stage, noisy: tuple[torch.Tensor, ...], **_: bool):
+        seen.extend(noisy[5].tolist())
+        members.extend(noisy[0].flatten(1)[:, 0].tolist())
+        return (torch.ones(len(noisy[0])), None)
+
+    monkeypatch.setattr(Stage, "_losses", losses)
+    stage = Stage.__new__(Stage)
+    stage.crew = Crew()
+    clean = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(n, 2, 3, 4)
+    assert stage._fixed_loss((clean, clean, torch.zeros(n), torch.zeros(n, 2))) == 1.0
+    assert {seen.count(level) for level in set(seen)} == {13}
+    assert len(set(zip(seen, members, strict=True))) >= min(5 * n, 60)
 
 
 def test_the_effort_asked_for_is_obtained(synthesizer) -> None:
@@ -327,7 +357,7 @@ def test_the_envelope_map_is_drawn_in_finer_steps(synthesizer) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-    assert asked == {"envelope": 8, "planes": 4}
+    assert asked == {"envelope": 12, "planes": 4}
 
 
 def test_the_null_task_draws_from_all(synthesizer) -> None:

@@ -180,8 +180,10 @@ def prepare(
 
 
 def _inputs(dataset: Path, mapping: str | None) -> dict[str, Path]:
-    inputs = {"dataset": dataset}
-    return {**inputs, "mapping": Path(mapping)} if mapping else inputs
+    from myosynth.formats import shipped_mappings
+
+    own = {"mapping": Path(mapping)} if mapping and mapping not in shipped_mappings() else {}
+    return {"dataset": dataset, **own}
 
 
 def _survey(

@@ -149,7 +149,7 @@ def import_recordings(
     *,
     mapping: Annotated[
         str | None,
-        Field(description="Mapping file for delimited text, or a shipped name; by the folder's."),
+        Field(description="Mapping file for delimited text, or a shipped name."),
     ] = None,
     fs: Annotated[
         float | None, Field(gt=0, description="Sampling rate where the mapping gives none, Hz.")
@@ -174,7 +174,7 @@ def import_recordings(
 
     Where the files do not say enough and there is no mapping, one is drafted: with `answer` it is
     used and kept in the dataset (code/mapping.yaml), else it is written beside `out`, to be filled.
-    A folder that bears the name of a shipped mapping is read with that.
+    A folder that bears the name of a shipped mapping and holds such files is read with that.
 
     Parameters
     ----------
@@ -196,8 +196,9 @@ def import_recordings(
     from myosynth.formats import load_mapping, parse_mapping, shipped_mappings, write_bids
     from myosynth.formats.readers import iterate_recordings
 
-    if mapping is None and not answer and folder.absolute().name in shipped_mappings():
-        mapping = folder.absolute().name
+    shipped = folder.absolute().name
+    if mapping is None and not answer and shipped in shipped_mappings():
+        mapping = shipped if any(folder.glob(load_mapping(shipped).files or "*")) else None
     report = on_progress or (lambda share, what: None)
     if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise InputError(
@@ -209,7 +210,8 @@ def import_recordings(
     if drafted:
         plan = parse_mapping(drafted, "drafted")
     stream = iterate_recordings(folder, mapping=plan, fs=fs)
-    inputs = {"folder": folder} | ({"mapping": Path(mapping)} if mapping else {})
+    own = mapping is not None and mapping not in shipped_mappings()
+    inputs = {"folder": folder} | ({"mapping": Path(str(mapping))} if own else {})
     recorded = Provenance("import", {"import": taken(import_recordings, locals())}, inputs=inputs)
     summary = ImportSummary()
     with _dataset_folder(out, overwrite, recorded) as target:

@@ -10,17 +10,16 @@ from torch import Tensor
 from myosynth.diffusion.denoiser import Condition
 from myosynth.diffusion.model import Model
 from myosynth.diffusion.precision import uses_bf16
-from myosynth.diffusion.samplers import draw
+from myosynth.diffusion.samplers import SIGMA_MAX, draw
 from myosynth.diffusion.windows import windowed
 from myosynth.errors import InputError
 from myosynth.recordings import FloatArray
 
 __all__ = ["Draws"]
 
-# What is drawn from nothing, the envelope map above all, needs more steps: its chance variation is
-# decided at low noise (ADR 0018). Given the map, nothing of the planes is decided above a noise
-# level of 8 (ADR 0019).
-_STEPS_FROM_NOTHING, _SIGMA_GIVEN_A_MAP = 3, 8.0
+# The envelope map is drawn in more steps: its chance variation is decided at low noise (ADR 0018).
+# Given the map, nothing of the planes is decided above a noise level of 8 (ADR 0019).
+_ENVELOPE_STEPS, _SIGMA_GIVEN_A_MAP = 3, 8.0
 
 
 class Draws:
@@ -85,9 +84,12 @@ class Draws:
                 return denoiser.guided(x, sigma, c, self.guidance_scale)
 
         view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
-        if name == "planes" and "envelope" in self.model.stages:
-            return draw(self.sampler, view, noise, self.n_steps, _SIGMA_GIVEN_A_MAP)
-        return draw(self.sampler, view, noise, _STEPS_FROM_NOTHING * self.n_steps)
+        if name == "envelope":
+            return draw(self.sampler, view, noise, _ENVELOPE_STEPS * self.n_steps)
+        # without whitening some bins stand above such noise
+        given = "envelope" in self.model.stages and self.model.settings.whitening
+        highest = _SIGMA_GIVEN_A_MAP if given else SIGMA_MAX
+        return draw(self.sampler, view, noise, self.n_steps, highest)
 
     def _phase(self, index: NDArray[np.intp], shape: torch.Size) -> Tensor | None:
         """Where the phases of magnitudes start, for each segment by itself."""

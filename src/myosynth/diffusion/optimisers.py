@@ -1,4 +1,4 @@
-"""Optimisers of the networks: Muon for the weights of inner layers, AdamW for the rest."""
+"""Optimisers of the networks: Muon for the layers that data pass, AdamW for the rest."""
 
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from myosynth.diffusion.crew import Crew
 __all__ = ["OPTIMISERS", "Muon", "make_optimiser"]
 
 OPTIMISERS = ("muon", "adamw")
-# Layers that see or give the data, and those of the conditions: half of the cost of Muon's steps
+# Layers that see or give the data, and those of the conditions: a third of the cost of Muon
 _OUTER = (
     "first", "last", "embed", "embed_sigma", "embed_task", "embed_effort", "embed_extra", "modulate"
 )  # fmt: skip
@@ -21,7 +21,7 @@ _BETAS = (0.9, 0.99)
 
 
 class Muon(torch.optim.AdamW):
-    """Muon where a layer's weight is a matrix inside the network, AdamW elsewhere.
+    """Muon for the matrices that data pass inside the network, AdamW elsewhere.
 
     Muon steps along the momentum with all its singular values brought to about one; a convolution's
     weight is taken as outputs × the rest. The step is scaled to the size that AdamW's steps have.
@@ -61,7 +61,7 @@ class Muon(torch.optim.AdamW):
             {"params": matrices, "lr": matrix_lr, "momentum": _MOMENTUM},
             {"params": others, "lr": lr, "momentum": None},
         ]
-        super().__init__(groups, betas=_BETAS, weight_decay=weight_decay, fused=True)
+        super().__init__(groups, betas=_BETAS, weight_decay=weight_decay)
         self._dtype = torch.bfloat16 if bf16 else torch.float32
         self._crew = crew or Crew()
 
@@ -117,7 +117,7 @@ def _orthogonal(matrices: Tensor) -> Tensor:
 def _polynomial(gram: Tensor) -> Tensor:
     """What the iterations multiply a matrix by, from X Xᵀ alone: less work where X is wide."""
     a, b, c = _QUINTIC
-    identity = torch.eye(gram.shape[-1]).expand_as(gram)
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     product = identity
     for iteration in range(_N_ITERATIONS):
         factor = a * identity + torch.baddbmm(gram, gram, gram, beta=b, alpha=c)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from myosynth.errors import InputError
 
-__all__ = ["SAMPLERS", "draw", "noise_levels"]
+__all__ = ["SAMPLERS", "SIGMA_MAX", "draw", "noise_levels"]
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.02, 40.0, 7.0
 _IMPORTING = threading.Lock()  # its modules load on first use, which two threads cannot do at once

@@ -69,7 +69,8 @@ class TrainingSettings:
         Denoising under EDM's preconditioning, or rectified flow (velocity at logit-normal times,
         with `p_mean` and `p_std` of the logit).
     batch_size, envelope_batch_size : int
-        Segments per step of the planes' network (or the only one), and of the envelope's.
+        Segments per step of the planes' network (or the only one), and of the envelope's. A batch
+        keeps at most as many threads busy as it has segments; take more on a GPU.
     optimiser : {"muon", "adamw"}
         Muon steps along matrices with equal singular values, which takes fewer steps; private
         training takes AdamW.

@@ -26,6 +26,7 @@ from myosynth.recordings import SegmentSet
 __all__ = ["Stage"]
 
 _VALIDATION_SEGMENTS = 64
+_VALIDATION_PASSES = 65  # thirteen for each level
 _VALIDATION_BATCH = 8
 _VALIDATION_SIGMAS = (0.1, 0.3, 0.7, 1.5, 4.0)
 _N_VALIDATIONS = 8
@@ -304,10 +305,13 @@ class Stage:
         self._set(kept)
 
     def _fixed_loss(self, parts: Parts) -> float:
-        """Each segment at one noise level and one noise, always the same."""
-        noise = torch.randn(parts[0].shape, generator=torch.Generator().manual_seed(7))
-        levels = torch.tensor(_VALIDATION_SIGMAS).repeat(-(-len(noise) // len(_VALIDATION_SIGMAS)))
-        whole = (*parts, levels[: len(noise)], noise)
+        """Always the same passes, each level equally often; few segments are taken repeatedly."""
+        n = len(parts[0])
+        passes = torch.arange(_VALIDATION_PASSES)
+        chosen = [each[(passes + passes // n) % n] for each in parts]
+        levels = torch.tensor(_VALIDATION_SIGMAS)[passes % len(_VALIDATION_SIGMAS)]
+        noise = torch.randn(chosen[0].shape, generator=torch.Generator().manual_seed(7))
+        whole = (*chosen, levels, noise)
         pieces = zip(*(torch.split(x, _VALIDATION_BATCH) for x in whole), strict=True)
 
         def loss(piece: Parts) -> float:

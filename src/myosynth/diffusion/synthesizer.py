@@ -20,7 +20,7 @@ from myosynth.recordings import FloatArray, SegmentSet
 __all__ = ["DEFAULT_SAMPLER", "DEFAULT_STEPS", "Synthesizer"]
 
 DEFAULT_SAMPLER = "dpmsolver++"
-DEFAULT_STEPS = 5
+DEFAULT_STEPS, DEFAULT_STEPS_OF_ONE_STAGE = 5, 15
 _BATCH = 8  # of 3 s, or as much in longer segments; larger ones are hardly faster on a CPU
 _LOSS_SIGMAS = (0.1, 0.3, 1.0)
 
@@ -128,8 +128,8 @@ class Synthesizer:
         sampler : str, optional
             A name in `SAMPLERS`.
         n_steps : int, optional
-            Steps of the sampler; what is drawn from nothing, the envelope map above all, takes
-            three times as many.
+            Steps of the sampler for the planes, 5 by default (15 with one stage); the envelope map
+            takes three times as many.
         batch_size : int, optional
             Segments denoised together; changes the last bits of the result at most.
         conditions : mapping, optional
@@ -159,10 +159,11 @@ class Synthesizer:
         features = self._features(efforts, conditions or {})
         batch = batch_size or max(1, min(_BATCH, _BATCH * self.n_times // n_times))
         parts: list[FloatArray] = []
+        two = "envelope" in self._model.stages
         draws = Draws(
             self._model,
             sampler or DEFAULT_SAMPLER,
-            n_steps or DEFAULT_STEPS,
+            n_steps or (DEFAULT_STEPS if two else DEFAULT_STEPS_OF_ONE_STAGE),
             guidance_scale,
             n_times,
             seed,

@@ -5,6 +5,7 @@ distance shrinks like 1/√n, a classifier gains from more examples), so that th
 comparison, and all comparisons on one axis, must have the same size n.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -231,7 +232,7 @@ def compare(
             values[group, "c2st"] = float(won.mean())
             if halves is not None:
                 seen[group, "c2st"] = _areas(won, halves)
-    return Comparison(values, _spreads(values, seen, _contrasts(a, b), seed), p)
+    return Comparison(values, _spreads(values, seen, _contrasts(a, b), _pairs(a, b), seed), p)
 
 
 def _contrasts(a: Sample, b: Sample) -> int:
@@ -243,6 +244,13 @@ def _contrasts(a: Sample, b: Sample) -> int:
     ]
     apart = min(map(len, names)) > 1 and not names[0] & names[1]
     return max(1, (2 if apart else 1) * (min(sizes) - 1))
+
+
+def _pairs(a: Sample, b: Sample) -> int:
+    """How many pairs of people an area under a curve rests on; segments without a name are own."""
+    sizes = (len(set(each.subject.tolist())) for each in (a, b))
+    n = math.prod(size if size > 1 else len(a) for size in sizes)
+    return min(n, _PAIRS * _contrasts(a, b))
 
 
 def _mean(psd: Array) -> Array:
@@ -338,13 +346,17 @@ def _areas(won: Array, halves: tuple[Index, Index]) -> tuple[Array, Array]:
 
 # The forests behind an area under a curve would be others with other people. What that adds to the
 # variance is between nothing and the k / (k − 1) of Nadeau & Bengio (2003, doi
-# 10.1023/A:1024068626366) for k folds. That, and how many pairs of people to one contrast an area
-# rests on at least, were chosen by simulation (benchmarks/calibration.py --c2st).
+# 10.1023/A:1024068626366) for k folds. That, and on how many pairs of people to one contrast an
+# area rests, were chosen by simulation (benchmarks/calibration.py --c2st).
 _RETRAINED, _PAIRS = 1.15, 5
 
 
 def _spreads(
-    values: dict[Key, float], seen: dict[Key, tuple[Array, Array]], n_contrasts: int, seed: int
+    values: dict[Key, float],
+    seen: dict[Key, tuple[Array, Array]],
+    n_contrasts: int,
+    n_pairs: int,
+    seed: int,
 ) -> dict[Key, Array]:
     """A share of 0 or 1 has no spread in any half: it gets what one person more or less would make.
 
@@ -357,7 +369,7 @@ def _spreads(
     for key, (one, two) in seen.items():
         least = 0.0
         if key[1] in {"recall", "coverage", "c2st"}:
-            n = _PAIRS * n_contrasts if key[1] == "c2st" else n_contrasts
+            n = n_pairs if key[1] == "c2st" else n_contrasts
             share = (n * values[key] + 0.5) / (n + 1)
             least = float(np.sqrt(share * (1 - share) / (n + 2)))
         beyond = 0.0 if key[1] in {"mmd2", "recall", "coverage", "c2st"} else 0.5
