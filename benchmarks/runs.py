@@ -22,9 +22,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 import myosynth.diffusion.training as training
 from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, train
+from myosynth.diffusion.precision import uses_bf16
 from myosynth.errors import CheckpointError
 from myosynth.evaluation import evaluate, fidelity
 from myosynth.evaluation.distances import c2st_auc
@@ -194,12 +196,16 @@ def command() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor and cores; no name of the machine."""
+    """Processor, what it can do and cores; no name of the machine."""
     found = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         named = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         found = named[0].split(":", 1)[1].strip() if named else found
+    able = torch.backends.cpu.get_cpu_capability()
+    if uses_bf16("auto", torch.device("cpu")):
+        able += " with bfloat16"
+    found = f"{found} ({able})"
     return {"processor": found, "n_cores": os.cpu_count(), "system": platform.system()}
 
 

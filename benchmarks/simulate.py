@@ -41,7 +41,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "machine": f"{platform.processor() or platform.machine()} {platform.node()}",
+                "machine": platform.processor() or platform.machine(),
                 "recordings": sum(map(len, levels.values())),
                 "seconds": round(seconds, 2),
                 "signal_seconds_per_second": round(signal_s / seconds, 1),
