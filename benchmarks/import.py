@@ -170,7 +170,6 @@ def main() -> None:
                  "processor_speed_of_library": processor_share}
             )  # fmt: skip
     machine = {
-        "name": platform.node(),
         "processor": platform.machine(),
         "system": platform.system(),
     }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from myosynth.diffusion.moments import mean_of, moments, rms, within_bins
 from myosynth.diffusion.phases import griffin_lim
 from myosynth.diffusion.stft import Stft, to_complex, to_planes
 from myosynth.diffusion.texture import Texture, band_matrices, filtered
@@ -18,7 +19,6 @@ _FRAMES_MULTIPLE = 4
 _POWER_FLOOR = 1e-4
 _FINE = 4  # windows of the STFT in one of the fine spectrum
 _LARGEST_STEP = 0.15  # of log power in one round: no frame is blown up, and no chance of it forced
-_MOST_FINE = 3.0  # times an amplitude is changed within a bin
 _TEXTURE_STD = 3.0  # of its rows in standard deviations: being equal in all frames they are plain
 
 
@@ -376,11 +376,11 @@ class SpectrogramCodec(nn.Module):
             Called up to four times; each pass runs over the training segments in bounded memory.
         """
         if self.whitening:
-            power = _mean(self.texture.power(self._ring(shape)) for shape in shapes())
-            self.fine_rms.copy_(_within_bins(power, self.texture.n_long // self.n_fft))
-        self.bin_rms.copy_(self._by_bin(_rms(self.whiten(shape).abs() for shape in shapes())))
+            power = mean_of(self.texture.power(self._ring(shape)) for shape in shapes())
+            self.fine_rms.copy_(within_bins(power, self.texture.n_long // self.n_fft))
+        self.bin_rms.copy_(self._by_bin(rms(self.whiten(shape).abs() for shape in shapes())))
         if self.n_bands:
-            mean, std = _moments(self._rows(*self._split(shape)) for shape in shapes())
+            mean, std = moments(self._rows(*self._split(shape)) for shape in shapes())
             self.envelope_mean.copy_(mean)
             self.envelope_std.copy_(std)
             self.envelope_std[:, self.n_bands :] *= _TEXTURE_STD
@@ -390,61 +390,19 @@ class SpectrogramCodec(nn.Module):
                 yield self._pressed(self._split(shape)[2]).abs()
 
         if self.magnitude:
-            mean, std = _moments(carriers())
+            mean, std = moments(carriers())
             middle = mean if self.whitening else mean.mean(1, keepdim=True).expand_as(mean)
             spread = (std.square() + (mean - middle).square()).sqrt()
             self.carrier_mean.copy_(middle)
             self.carrier_rms.copy_(self._by_bin(spread))
         elif self.n_bands or self.compression != 1.0:
-            self.carrier_rms.copy_(self._by_bin(_rms(carriers())))
+            self.carrier_rms.copy_(self._by_bin(rms(carriers())))
 
     def _by_bin(self, rms: Tensor) -> Tensor:
         """(C, F, 1) as it is; without whitening, the RMS over all bins in every one."""
         if self.whitening:
             return rms
         return rms.square().mean(1, keepdim=True).sqrt().expand_as(rms)
-
-
-def _rms(magnitudes: Any) -> Tensor:
-    """RMS over segments, frames and the two planes: (C, F, 1)."""
-    total, count = torch.zeros(()), 0
-    for block in magnitudes:
-        total = total + block.double().square().sum((0, 3))
-        count += block.shape[0] * block.shape[3] * 2
-    return (total / count).sqrt().clamp_min(1e-6)[..., None].float()
-
-
-def _mean(blocks: Any) -> Tensor:
-    """Mean over segments."""
-    total, count = torch.zeros(()), 0
-    for block in blocks:
-        total, count = total + block.double().sum(0), count + len(block)
-    return (total / count).float()
-
-
-def _within_bins(power: Tensor, reach: int) -> Tensor:
-    """Amplitude by line over that of the lines within `reach`, one bin, of it, (C, L) → (C, L).
-
-    What differs between bins is left to them: dividing by it would blow up the place where the end
-    runs over into the start, which has more power far from the band than the signal has.
-    """
-    wide = functional.avg_pool1d(
-        functional.pad(power, (reach, reach), mode="reflect"), 2 * reach + 1, stride=1
-    )
-    floor = 1e-12 * power.mean(-1, keepdim=True)
-    return ((power + floor) / (wide + floor)).sqrt().clamp(1 / _MOST_FINE, _MOST_FINE)
-
-
-def _moments(maps: Any) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over segments and frames: (C, K, 1) each."""
-    total, squares, count = torch.zeros(()), torch.zeros(()), 0
-    for block in maps:
-        total = total + block.double().sum((0, 3))
-        squares = squares + block.double().square().sum((0, 3))
-        count += block.shape[0] * block.shape[3]
-    mean = total / count
-    std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
-    return mean[..., None].float(), std[..., None].float()
 
 
 def _raised(spectrum: Tensor, exponent: float) -> Tensor:
