@@ -51,7 +51,7 @@ class DemoSummary:
 def demo(
     out: Path = Path("demo"),
     *,
-    minutes: Annotated[float, Field(gt=0, description="Of training.")] = 4.8,
+    minutes: Annotated[float, Field(gt=0, description="Of training.")] = 4.5,
     subjects: Annotated[int, Field(ge=2, description="Simulated people.")] = 12,
     seconds: Annotated[float, Field(gt=0, description="Length of a recording, s.")] = 60.0,
     n_segments: Annotated[int, Field(ge=8, description="Segments to draw of each task.")] = 150,
