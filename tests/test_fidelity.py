@@ -10,7 +10,14 @@ from myosynth.evaluation.distances import (
     permutation_p,
     recall,
 )
-from myosynth.evaluation.fidelity import Sample, Scale, compare, describe, effort_response
+from myosynth.evaluation.fidelity import (
+    Sample,
+    Scale,
+    _pairs,
+    compare,
+    describe,
+    effort_response,
+)
 from myosynth.evaluation.halves import SubjectHalves, spread_of
 from myosynth.evaluation.intervals import interval_of
 from myosynth.signal.features import FEATURES
@@ -239,3 +246,16 @@ def test_who_is_always_told_apart_is_not_told_apart_for_sure(rng):
     got = compare(one, two, Scale.fit(one, 1, FS), seed=0, halves=halves, n_jobs=1)
     assert got.values["all", "c2st"] == 1
     assert got.draws["all", "c2st"].std() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("people", "named", "pairs"), [(4, True, 16), (12, True, 110), (12, False, 55)]
+)
+def test_an_area_rests_on_no_more_pairs_than_there_are_people(people, named, pairs):
+    def sample(names):
+        n = len(names)
+        return Sample(np.zeros((n, 1)), np.zeros((n, 1, 2)), np.array(names))
+
+    one = sample([f"a{i % people}" for i in range(60)])
+    two = sample([f"b{i % people}" if named else "" for i in range(60)])
+    assert _pairs(one, two) == pairs
