@@ -8,7 +8,13 @@ import pytest
 from myosynth.app.commands import COMMANDS
 from myosynth.app.config import load_config, option_fields, settings_of
 from myosynth.app.pipeline import demo, generate, prepare, simulate, train
-from myosynth.app.provenance import Provenance, content_hash, provenance_file, read_provenance
+from myosynth.app.provenance import (
+    Provenance,
+    content_hash,
+    mapping_input,
+    provenance_file,
+    read_provenance,
+)
 from myosynth.errors import ConfigError
 
 FUNCTIONS = {name: command.function for name, command in COMMANDS.items()}
@@ -138,3 +144,9 @@ def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:
     assert read_provenance(tmp_path) is None
     (tmp_path / "provenance.json").write_text("{")
     assert read_provenance(tmp_path) is None
+
+
+def test_only_a_mapping_of_ones_own_is_an_input() -> None:
+    assert mapping_input(None) == {}
+    assert mapping_input("uci-lower-limb") == {}
+    assert mapping_input("mine.yaml") == {"mapping": Path("mine.yaml")}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from myosynth.app.config import Overwrite, Progress, Seed, checked, taken
-from myosynth.app.provenance import PROVENANCE, Provenance
+from myosynth.app.provenance import PROVENANCE, Provenance, mapping_input
 from myosynth.errors import InputError, NotEnoughDataError
 
 if TYPE_CHECKING:
@@ -157,7 +157,10 @@ def prepare(
     report = on_progress or (lambda share, what: None)
     with atomic_directory(segments, overwrite=overwrite) as folder:
         recorded = Provenance(
-            "prepare", {"prepare": options}, inputs=_inputs(dataset, mapping), seed=seed
+            "prepare",
+            {"prepare": options},
+            inputs={"dataset": dataset, **mapping_input(mapping)},
+            seed=seed,
         )
         with tempfile.TemporaryDirectory(dir=segments.parent, prefix=".spool-") as spool:
             summary = PrepareSummary()
@@ -177,13 +180,6 @@ def prepare(
         write_json(folder / PROVENANCE, recorded.finished())
     report(1.0, "done")
     return summary
-
-
-def _inputs(dataset: Path, mapping: str | None) -> dict[str, Path]:
-    from myosynth.formats import shipped_mappings
-
-    own = {"mapping": Path(mapping)} if mapping and mapping not in shipped_mappings() else {}
-    return {"dataset": dataset, **own}
 
 
 def _survey(

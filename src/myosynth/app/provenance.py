@@ -21,6 +21,7 @@ __all__ = [
     "Provenance",
     "content_hash",
     "hide_from_validators",
+    "mapping_input",
     "provenance_file",
     "read_provenance",
 ]
@@ -63,6 +64,13 @@ def _feed(total: Any, path: Path) -> None:
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             total.update(block)
+
+
+def mapping_input(mapping: str | None) -> dict[str, Path]:
+    """A mapping file as an input; none where there is no mapping, or a shipped one."""
+    from myosynth.formats import shipped_mappings
+
+    return {"mapping": Path(mapping)} if mapping and mapping not in shipped_mappings() else {}
 
 
 class Provenance:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from myosynth.app.config import Overwrite, Progress, Seed, checked, taken
-from myosynth.app.provenance import PROVENANCE, Provenance, hide_from_validators
+from myosynth.app.provenance import PROVENANCE, Provenance, hide_from_validators, mapping_input
 from myosynth.errors import ConfigError, FormatError, InputError
 from myosynth.storage import atomic_file
 
@@ -210,8 +210,7 @@ def import_recordings(
     if drafted:
         plan = parse_mapping(drafted, "drafted")
     stream = iterate_recordings(folder, mapping=plan, fs=fs)
-    own = mapping is not None and mapping not in shipped_mappings()
-    inputs = {"folder": folder} | ({"mapping": Path(str(mapping))} if own else {})
+    inputs = {"folder": folder, **mapping_input(mapping)}
     recorded = Provenance("import", {"import": taken(import_recordings, locals())}, inputs=inputs)
     summary = ImportSummary()
     with _dataset_folder(out, overwrite, recorded) as target:

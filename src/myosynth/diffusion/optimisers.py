@@ -107,10 +107,11 @@ def _orthogonal(matrices: Tensor) -> Tensor:
     x: Tensor = matrices if wide else matrices.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     if x.dtype == torch.float32 and x.shape[2] >= 2 * x.shape[1]:
-        return _polynomial(x @ x.mT) @ x if wide else (_polynomial(x @ x.mT) @ x).mT
-    for _ in range(_N_ITERATIONS):
-        square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        x = _polynomial(x @ x.mT) @ x
+    else:
+        for _ in range(_N_ITERATIONS):
+            square = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x if wide else x.mT
 
 

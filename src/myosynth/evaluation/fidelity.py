@@ -5,7 +5,6 @@ distance shrinks like 1/√n, a classifier gains from more examples), so that th
 comparison, and all comparisons on one axis, must have the same size n.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -238,19 +237,20 @@ def compare(
 def _contrasts(a: Sample, b: Sample) -> int:
     """Degrees of freedom: between the subjects of the side with fewer, or of both where both name
     their own. Segments that name nobody are each their own."""
-    names = [set(each.subject.tolist()) for each in (a, b)]
-    sizes = [
-        len(each) if len(own) == 1 else len(own) for each, own in zip((a, b), names, strict=True)
-    ]
-    apart = min(map(len, names)) > 1 and not names[0] & names[1]
-    return max(1, (2 if apart else 1) * (min(sizes) - 1))
+    one, two = (set(each.subject.tolist()) for each in (a, b))
+    apart = min(len(one), len(two)) > 1 and not one & two
+    return max(1, (2 if apart else 1) * (min(_n_own(a), _n_own(b)) - 1))
 
 
 def _pairs(a: Sample, b: Sample) -> int:
-    """How many pairs of people an area under a curve rests on; segments without a name are own."""
-    sizes = (len(set(each.subject.tolist())) for each in (a, b))
-    n = math.prod(size if size > 1 else len(a) for size in sizes)
-    return min(n, _PAIRS * _contrasts(a, b))
+    """How many pairs of people an area under a curve rests on."""
+    return min(_n_own(a) * _n_own(b), _PAIRS * _contrasts(a, b))
+
+
+def _n_own(sample: Sample) -> int:
+    """Subjects, or segments where they name nobody."""
+    n = len(set(sample.subject.tolist()))
+    return len(sample) if n == 1 else n
 
 
 def _mean(psd: Array) -> Array:
