@@ -12,11 +12,12 @@ export OMP_NUM_THREADS ?= $(THREADS)
 demo: $(VENV)/.user
 	$(BIN)/myosynth demo $(DEMO) --overwrite
 
+# as many processes as threads, one thread each; a file of tests stays in one process
 test: $(VENV)/.developer
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist loadfile
 
 quick: $(VENV)/.developer
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist loadfile -m "not slow"
 
 check: $(VENV)/.developer
 	$(BIN)/ruff check
