@@ -401,7 +401,7 @@ def test_round_trip_and_loss_look_at_each_segment_alone(synthesizer, segments) -
     back = made.round_trip(signals)
     assert np.mean((back - signals) ** 2) < 0.4 * np.mean(signals**2)
     losses = made.loss(signals, segments.task[:10].tolist())
-    assert losses.shape == (10, 6)
+    assert losses.shape == (10, 7)
     assert np.allclose(made.loss(signals[3:5], segments.task[3:5].tolist()), losses[3:5], atol=1e-4)
     assert np.ptp(losses[:, 0]) > 0
 

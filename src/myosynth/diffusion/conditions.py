@@ -213,6 +213,13 @@ class Conditions:
             parts.append(block)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
+    def known(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which numbers of feature vectors (n, n_features) are not missing."""
+        known = np.ones(features.shape, dtype=bool)
+        for where in self.slices():
+            known[:, where] = features[:, where].any(axis=1, keepdims=True)
+        return known
+
     def slices(self) -> list[slice]:
         """Where each further column lies in the feature vector."""
         at, found = len(self.effort_mean), []

@@ -53,7 +53,7 @@ class Draws:
         envelope = torch.zeros(n, len(self.model.description.channel_names), 0, 1)
         with torch.inference_mode():
             if "envelope" in self.model.stages:
-                envelope = self._stage("envelope", index, condition)
+                envelope = self._map(index, condition, features)
                 condition = replace(condition, extra=self.model.extra(envelope))
             planes = self._stage("planes", index, condition)
             codec, settings = self.model.codec, self.model.settings
@@ -70,6 +70,25 @@ class Draws:
                 "or another sampler"
             )
         return signals.numpy().astype(np.float32, copy=False)
+
+    def _map(
+        self, index: NDArray[np.intp], condition: Condition, features: NDArray[np.float32]
+    ) -> Tensor:
+        """The envelope map: descriptors, then the bands given them, roughly as in training."""
+        model = self.model
+        if model.descriptors is None:
+            return self._stage("envelope", index, condition)
+        task_id, known = int(condition.task_id[0]), model.conditions.known(features)
+        drawn, noise = [], []
+        for i, own, there in zip(index, features, known, strict=True):
+            rng = np.random.default_rng([self.seed, int(i), 4])
+            drawn.append(model.descriptors.draw(task_id, own, there, rng))
+            noise.append(rng.standard_normal(model.descriptors.n))
+        described = torch.from_numpy(np.stack(drawn)).float()
+        roughly = described + model.settings.descriptor_noise * torch.from_numpy(np.stack(noise))
+        effort = torch.cat([condition.effort, roughly.float()], dim=1)
+        bands = self._stage("envelope", index, replace(condition, effort=effort))
+        return torch.cat([bands, model.descriptors.texture(described, bands.shape[-1])], dim=2)
 
     def _stage(self, name: str, index: NDArray[np.intp], condition: Condition) -> Tensor:
         shape = self.model.shape_of(name, self.n_drawn)

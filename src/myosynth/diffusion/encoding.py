@@ -33,7 +33,8 @@ class SegmentEncoder:
     """Rows → (clean, envelope map, task_id, features), on the CPU.
 
     `clean` is what the stage learns to draw: (B, P, F, N). For the first stage of two, and for a
-    single one, the envelope map is empty: (B, C, 0, N).
+    single one, the envelope map is empty: (B, C, 0, N). For the first stage of two, descriptors
+    follow the features.
     """
 
     def __init__(self, segments: SegmentSet, model: Model, stage: str, device: torch.device):
@@ -45,10 +46,15 @@ class SegmentEncoder:
         shape, effort = to_shape(self._segments.read(rows), self._model.codec)
         envelope, planes = self._model.codec.encode(shape.to(self._device))
         values = {name: column_values(self._segments, name)[rows] for name in conditions.columns}
-        features = conditions.features(effort, values, strict=False)
+        features = torch.from_numpy(conditions.features(effort, values, strict=False))
         null = len(self._ids)
         tasks = self._segments.task[rows].tolist()
         task_id = torch.tensor([self._ids.get(task, null) for task in tasks])
         first = self._stage == "envelope"
-        clean, known = (envelope, envelope[:, :, :0]) if first else (planes, envelope)
-        return clean.cpu(), known.cpu(), task_id, torch.from_numpy(features)
+        clean, known = (planes, envelope)
+        if first:
+            clean, known = envelope[:, :, : self._model.n_drawn_rows], envelope[:, :, :0]
+            if self._model.descriptors is not None:
+                described = self._model.descriptors.measure(envelope).cpu()
+                features = torch.cat([features, described], dim=1)
+        return clean.cpu(), known.cpu(), task_id, features

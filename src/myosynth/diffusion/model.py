@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.denoiser import Denoiser
+from myosynth.diffusion.descriptors import Descriptors
 from myosynth.diffusion.memorisation import memorisation_warning
 from myosynth.diffusion.networks import ResidualUNet, TemporalUNet
 from myosynth.diffusion.settings import TrainingSettings
@@ -21,7 +22,7 @@ from myosynth.storage import atomic_directory, read_json, write_json
 
 __all__ = ["Description", "Model", "load_model", "save_model"]
 
-SCHEMA = "myosynth-model/2"
+SCHEMA = "myosynth-model/3"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -74,10 +75,20 @@ class Description:
 
 
 class Model(nn.Module):
-    """Codec and denoisers: ``stages["envelope"]`` (unless one stage) and ``stages["planes"]``."""
+    """Codec and denoisers: ``stages["envelope"]`` (unless one stage) and ``stages["planes"]``.
+
+    `n_groups` are those of the density of descriptors, where there is one: 0 before it is fitted.
+    """
+
+    descriptors: Descriptors | None
 
     def __init__(
-        self, description: Description, settings: TrainingSettings, conditions: Conditions
+        self,
+        description: Description,
+        settings: TrainingSettings,
+        conditions: Conditions,
+        *,
+        n_groups: int = 0,
     ) -> None:
         super().__init__()
         self.description, self.settings, self.conditions = description, settings, conditions
@@ -102,15 +113,27 @@ class Model(nn.Module):
             "n_tasks": len(conditions.tasks),
             "n_efforts": conditions.n_features,
         }
+        self.descriptors = None
+        if settings.describes:
+            self.descriptors = Descriptors(
+                n_channels=n_channels,
+                n_bands=self.codec.n_bands,
+                n_rows=self.codec.n_rows,
+                n_frames=self.codec.n_frames() // self.codec.stride,
+                n_features=conditions.n_features,
+                n_tasks=len(conditions.tasks),
+                n_groups=n_groups,
+            )
         self.stages = nn.ModuleDict()
         if two:
+            n_known = 0 if self.descriptors is None else self.descriptors.n
             envelope = ResidualUNet(
                 in_planes=n_channels,
-                n_bins=self.codec.n_rows,
+                n_bins=self.n_drawn_rows,
                 n_extra=0,
                 width=settings.envelope_width,
                 n_parts=1,
-                **shared,
+                **{**shared, "n_efforts": conditions.n_features + n_known},
             )
             self.stages["envelope"] = self._denoiser(envelope)
         self.stages["planes"] = self._denoiser(self._planes_network(n_channels, shared))
@@ -149,6 +172,11 @@ class Model(nn.Module):
         )
 
     @property
+    def n_drawn_rows(self) -> int:
+        """Rows of the envelope map that the first stage draws: not those that are descriptors."""
+        return self.codec.n_rows if self.descriptors is None else self.codec.n_bands
+
+    @property
     def n_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.stages.parameters())
 
@@ -175,6 +203,7 @@ class Model(nn.Module):
             "description": self.description.to_dict(),
             "settings": self.settings.to_dict(),
             "conditions": self.conditions.to_dict(),
+            "n_groups": 0 if self.descriptors is None else self.descriptors.n_groups,
             "n_parameters": self.n_parameters,
         }
 
@@ -185,6 +214,7 @@ class Model(nn.Module):
             Description.from_dict(config["description"]),
             TrainingSettings.from_dict(config["settings"]),
             Conditions.from_dict(config["conditions"]),
+            n_groups=int(config["n_groups"]),
         )
 
 

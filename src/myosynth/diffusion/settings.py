@@ -48,6 +48,12 @@ class TrainingSettings:
     texture_bands : int
         Bands of the fine spectrum that the first stage draws beside the envelope map, with the
         peakedness of the carrier; 0 leaves both out.
+    descriptors : bool
+        Draw what a segment is like as a whole from a density first, and its envelope map given
+        that; see `Descriptors`. Without it, and in private training, the first stage draws both.
+    descriptor_noise : float
+        Standard deviation of the noise on standardised descriptors that the first stage sees, in
+        training and in drawing: given exactly, they would tell which segment it is.
     consistency : int
         Rounds in which a drawn signal is brought to the envelope map and texture it was asked to
         have; see `SpectrogramCodec.consistent`.
@@ -127,6 +133,8 @@ class TrainingSettings:
     window_s: float = 0.064
     envelope_stride: int = 2
     texture_bands: int = 16
+    descriptors: bool = True
+    descriptor_noise: float = 0.3
     consistency: int = 2
     envelope_share: float = 0.5
     representation: str = "complex"
@@ -183,6 +191,7 @@ class TrainingSettings:
             ("weight_decay", 0.0, 1.0),
             ("temporal_weight", 0.0, 1e3),
             ("envelope_noise", 0.0, 10.0),
+            ("descriptor_noise", 0.0, 10.0),
             ("task_dropout", 0.0, 0.99),
             ("condition_dropout", 0.0, 0.99),
             ("p_mean", -10.0, 10.0),
@@ -226,6 +235,14 @@ class TrainingSettings:
     def linear(self) -> bool:
         """Whether the planes are the STFT of a signal, up to gains by bin and frame."""
         return self.representation == "complex" and self.compression == 1.0
+
+    @property
+    def describes(self) -> bool:
+        """Whether descriptors are drawn before the envelope map.
+
+        Not in private training: noise on gradients does not cover their density.
+        """
+        return self.descriptors and self.stages == "coarse_to_fine" and not self.private
 
     @property
     def n_threads(self) -> int:

@@ -208,6 +208,8 @@ class Stage:
         clean, envelope, task_id, features = batch
         settings = self.settings
         task_id, features = self._dropped(task_id, features)
+        described = features[:, self.model.conditions.n_features :]
+        described += settings.descriptor_noise * self._normal(described.shape)
         known = envelope + settings.envelope_noise * self._normal(envelope.shape)
         sigma = draw_sigma(len(clean), self.generator, p_mean=self.p_mean, p_std=self.p_std)
         return clean, envelope, known, task_id, features, sigma, self._normal(clean.shape)

@@ -220,7 +220,7 @@ class Synthesizer:
         n_noise: int = 4,
         seed: int = 0,
     ) -> NDArray[np.float64]:
-        """Denoising loss of segments at fixed noise: what an attacker with the model can look at.
+        """Losses of segments at fixed noise: what an attacker with the model can look at.
 
         Parameters
         ----------
@@ -237,8 +237,9 @@ class Synthesizer:
 
         Returns
         -------
-        array, (n, n_stages · n_sigmas)
-            Stage by stage (envelope, planes), in the order of `sigmas`.
+        array, (n, n_stages · n_sigmas), or one column more
+            Stage by stage (envelope, planes), in the order of `sigmas`; before them, where the
+            model has descriptors, −2 ln of their density up to a constant.
         """
         tables = []
         for start in range(0, len(signals), 64):
@@ -253,16 +254,29 @@ class Synthesizer:
     ) -> NDArray[np.float64]:
         model = self._model
         shape, effort = to_shape(signals, model.codec)
-        features = torch.from_numpy(model.conditions.features(effort))
+        features = model.conditions.features(effort)
         task_id = torch.tensor([model.conditions.task_id(each) for each in task])
         columns = []
         with torch.inference_mode():
             envelope, planes = model.codec.encode(shape)
-            for name in model.stages:
-                clean, extra = (
-                    (envelope, None) if name == "envelope" else (planes, model.extra(envelope))
+            given = torch.from_numpy(features)
+            if model.descriptors is not None:
+                described = model.descriptors.measure(envelope)
+                known = model.conditions.known(features)
+                columns.append(
+                    torch.from_numpy(
+                        model.descriptors.surprise(task_id.numpy(), features, known, described)
+                    )
                 )
-                condition = Condition(task_id, features, extra)
+            for name in model.stages:
+                clean, condition = planes, Condition(task_id, given, model.extra(envelope))
+                if name == "envelope":
+                    clean, condition = (
+                        envelope[:, :, : model.n_drawn_rows],
+                        Condition(task_id, given),
+                    )
+                    if model.descriptors is not None:
+                        condition.effort = torch.cat([given, described], dim=1)
                 generator = torch.Generator().manual_seed(seed)
                 noises = [torch.randn(clean.shape[1:], generator=generator) for _ in range(n)]
                 for sigma in sigmas:

@@ -16,7 +16,7 @@ from torch import Tensor
 from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.crew import Crew
-from myosynth.diffusion.encoding import to_shape
+from myosynth.diffusion.encoding import column_values, to_shape
 from myosynth.diffusion.model import Description, Model, save_model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.private import PrivacyPlan
@@ -263,7 +263,28 @@ class _Run:
 
         model.codec.fit_level(efforts)
         model.codec.fit(shapes)
+        if model.descriptors is not None:
+            self._fit_descriptors(model, few, efforts.numpy(), shapes)
         return model
+
+    def _fit_descriptors(
+        self,
+        model: Model,
+        rows: NDArray[np.intp],
+        efforts: NDArray[np.float64],
+        shapes: Callable[[], Iterator[Tensor]],
+    ) -> None:
+        conditions = model.conditions
+        values = {name: column_values(self.segments, name)[rows] for name in conditions.columns}
+        features = conditions.features(efforts, values, strict=False)
+        assert model.descriptors is not None
+        model.descriptors.fit(
+            (model.codec.encode(shape)[0] for shape in shapes()),
+            features,
+            conditions.known(features),
+            np.array([conditions.task_id(task) for task in self.segments.task[rows]]),
+            self.segments.subject[rows],
+        )
 
     def train_stages(self) -> None:
         """Train every stage that is not finished, and leave the best weights in the model."""

@@ -1,0 +1,168 @@
+"""The density of descriptors against what it was fitted to, by known truth."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from myosynth.diffusion.descriptors import Descriptors, _edges
+
+N_BANDS, N_ROWS, N_FRAMES = 3, 5, 48
+SLOPE = 2.0
+MADE = {"n_channels": 1, "n_bands": N_BANDS, "n_rows": N_ROWS, "n_frames": N_FRAMES}
+
+
+def maps(levels: NDArray[np.float64], seed: int = 0) -> torch.Tensor:
+    """Envelope maps whose rows have these means (n, N_ROWS): bands vary by frame, texture not."""
+    rng = np.random.default_rng(seed)
+    made = levels[:, None, :, None] + np.zeros((1, 1, 1, N_FRAMES))
+    chance = rng.standard_normal((len(levels), 1, N_BANDS, N_FRAMES))
+    made[:, :, :N_BANDS] += chance - chance.mean(-1, keepdims=True)
+    return torch.from_numpy(made).float()
+
+
+class Truth:
+    """Two tasks, three people, one effort that moves the first row, spread 0.5 within a person."""
+
+    def __init__(self, n: int = 900) -> None:
+        rng = np.random.default_rng(3)
+        self.task_id = rng.integers(2, size=n)
+        person = rng.integers(3, size=n)
+        self.group = np.array(["a", "b", "c"])[person]
+        self.features = rng.standard_normal((n, 1)).astype(np.float32)
+        self.levels = 0.5 * rng.standard_normal((n, N_ROWS))
+        self.levels[:, 0] += SLOPE * self.features[:, 0]
+        self.levels[:, 1] += 4.0 * person
+        self.levels[:, 2] += 10.0 * self.task_id
+        self.known = np.ones((n, 1), dtype=bool)
+
+    def fitted(self) -> Descriptors:
+        made = Descriptors(**MADE, n_features=1, n_tasks=2)
+        blocks = maps(self.levels).split(100)
+        made.fit(iter(blocks), self.features, self.known, self.task_id, self.group)
+        return made
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    return Truth()
+
+
+@pytest.fixture(scope="module")
+def fitted(truth: Truth) -> Descriptors:
+    return truth.fitted()
+
+
+def drawn(
+    made: Descriptors, task_id: int, features: list[float], *, known: bool = True, n: int = 600
+) -> NDArray[np.float64]:
+    """Levels of the rows of `n` draws, (n, N_ROWS)."""
+    rng = np.random.default_rng(0)
+    given, there = np.array(features, np.float32), np.full(len(features), known)
+    draws = np.stack([made.draw(task_id, given, there, rng) for _ in range(n)])
+    plain = draws * made.std.numpy() + made.mean.numpy()
+    return plain[:, :N_ROWS]
+
+
+def test_draws_follow_the_task_the_effort_and_the_people(fitted: Descriptors) -> None:
+    low, high = drawn(fitted, 0, [-1.0]), drawn(fitted, 0, [1.0])
+    assert high[:, 0].mean() - low[:, 0].mean() == pytest.approx(2 * SLOPE, abs=0.15)
+    assert high[:, 0].std() == pytest.approx(0.5, abs=0.08)
+    people = np.round(high[:, 1] / 4).astype(int)
+    assert set(people.tolist()) == {0, 1, 2}
+    assert np.bincount(people).min() > 150
+    assert (high[:, 1] - 4 * people).std() == pytest.approx(0.5, abs=0.08)
+    assert drawn(fitted, 1, [0.0])[:, 2].mean() == pytest.approx(10.0, abs=0.2)
+
+
+def test_the_null_task_is_all_tasks_mixed(fitted: Descriptors) -> None:
+    second = drawn(fitted, 2, [0.0])[:, 2] > 5
+    assert 0.4 < second.mean() < 0.6
+
+
+def test_a_missing_condition_is_drawn_too(fitted: Descriptors) -> None:
+    """Then the first row varies as it does over all efforts."""
+    spread = drawn(fitted, 0, [0.0], known=False)[:, 0].std()
+    assert spread == pytest.approx(np.hypot(0.5, SLOPE), rel=0.15)
+
+
+def test_a_category_tells_the_person() -> None:
+    truth = Truth()
+    places = np.searchsorted(["a", "b", "c"], truth.group)
+    truth.features = np.concatenate([truth.features, np.eye(3)[places]], 1).astype(np.float32)
+    truth.known = np.ones(truth.features.shape, dtype=bool)
+    truth.known[::7, 1:] = False  # some are missing
+    truth.features[::7, 1:] = 0
+    made = Descriptors(**MADE, n_features=4, n_tasks=2)
+    made.fit(iter([maps(truth.levels)]), truth.features, truth.known, truth.task_id, truth.group)
+    levels = drawn(made, 0, [0.0, 0.0, 1.0, 0.0], n=200)
+    assert np.abs(levels[:, 1] - 4.0).max() < 3.0
+
+
+def test_what_is_measured_comes_back_as_texture(truth: Truth, fitted: Descriptors) -> None:
+    envelope = maps(truth.levels[:7])
+    back = fitted.texture(fitted.measure(envelope), N_FRAMES)
+    assert torch.allclose(back, envelope[:, :, N_BANDS:], atol=1e-4)
+
+
+def test_the_modulation_shows_the_rhythm(fitted: Descriptors) -> None:
+    frames = torch.arange(N_FRAMES)
+    envelope = torch.zeros(2, 1, N_ROWS, N_FRAMES)
+    for i, cycles in enumerate((4, 12)):
+        envelope[i, 0, :N_BANDS] = torch.sin(2 * torch.pi * cycles * frames / N_FRAMES)
+    modulation = fitted._measured(envelope)[:, N_ROWS:]
+    for i, cycles in enumerate((4, 12)):
+        loudest = int(modulation[i].argmax())
+        assert fitted.edges[loudest] <= cycles < fitted.edges[loudest + 1]
+
+
+@pytest.mark.parametrize("n_lines", [1, 2, 3, 25, 400])
+def test_modulation_bands_cover_all_lines_once(n_lines: int) -> None:
+    edges = _edges(n_lines)
+    assert edges == sorted(set(edges))
+    assert edges[0] == 1
+    assert edges[-1] == max(1, n_lines)
+
+
+def test_strangers_surprise(truth: Truth, fitted: Descriptors) -> None:
+    own, known = truth.levels[:50], truth.known[:50]
+    far = own.copy()
+    far[:, 1] += 2.0  # between two people
+    surprise = [
+        fitted.surprise(
+            truth.task_id[:50], truth.features[:50], known, fitted.measure(maps(levels))
+        )
+        for levels in (own, far)
+    ]
+    assert (surprise[0] >= 0).all()
+    assert np.median(surprise[1] - surprise[0]) > 4
+
+
+def test_few_segments_are_not_a_list_of_themselves() -> None:
+    """Two segments a person: one group, and draws are not copies."""
+    truth = Truth(n=6)
+    truth.task_id[:] = [0, 0, 0, 0, 1, 1]
+    truth.group[:] = ["a", "a", "b", "b", "a", "b"]
+    made = truth.fitted()
+    assert made.n_groups == 2
+    levels = drawn(made, 0, [float(truth.features[0, 0])], n=50)
+    nearest = np.abs(levels[:, None] - truth.levels[None, :4]).max(-1).min(1)
+    assert nearest.min() > 1e-3
+    assert np.isfinite(levels).all()
+
+
+def test_more_descriptors_than_factors_keep_their_variance() -> None:
+    made = Descriptors(
+        n_channels=30, n_bands=N_BANDS, n_rows=N_ROWS, n_frames=8, n_features=30, n_tasks=1
+    )
+    rng = np.random.default_rng(0)
+    n = 60
+    envelopes = torch.from_numpy(rng.standard_normal((n, 30, N_ROWS, 8))).float()
+    features = rng.standard_normal((n, 30)).astype(np.float32)
+    made.fit(
+        iter([envelopes]), features, np.ones(features.shape, bool), np.zeros(n, int),
+        np.full(n, "a"),
+    )  # fmt: skip
+    assert made.factors.shape[-1] == 64 < made.n
+    draws = np.stack([made.draw(0, features[i], np.ones(30, bool), rng) for i in range(n)])
+    assert draws.std(0).mean() == pytest.approx(1.0, abs=0.15)
