@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from myosynth.diffusion.samplers import (
+    ALL_LEVELS,
     SAMPLERS,
-    SIGMA_MAX,
-    SIGMA_MIN,
     Denoise,
+    Levels,
     Sampler,
     noise_levels,
 )  # fmt: skip
@@ -55,7 +55,7 @@ def evaluations(sampler: str, n_steps: int) -> int:
         asked.append(float(sigma[0]))
         return 0.5 * x
 
-    SAMPLERS[sampler](count, torch.ones(1, 1, 2, 2), n_steps, SIGMA_MAX)
+    SAMPLERS[sampler](count, torch.ones(1, 1, 2, 2), n_steps, ALL_LEVELS)
     return len(asked)
 
 
@@ -65,31 +65,31 @@ def register() -> None:
         SAMPLERS[name] = _sampler(kind, grows, name in STOCHASTIC, options)
 
 
-def _betas(sigma_max: float) -> list[float]:
+def _betas(levels: Levels) -> list[float]:
     """Such that level i has the i-th lowest sigma: ᾱ = 1 / (1 + σ²)."""
-    sigmas = noise_levels(N_LEVELS, sigma_max)[:-1].flip(0)
+    sigmas = noise_levels(N_LEVELS, levels)[:-1].flip(0)
     kept = 1 / (1 + sigmas**2)
     before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
     return list((1 - kept / before).tolist())
 
 
 def _sampler(kind: str, grows: bool, stochastic: bool, options: dict[str, Any]) -> Sampler:
-    def run(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Tensor:
+    def run(denoise: Denoise, noise: Tensor, n_steps: int, levels: Levels) -> Tensor:
         import diffusers
 
         spaced = {} if "Singlestep" in kind else {"timestep_spacing": "linspace"}
         scheduler = getattr(diffusers, kind)(
-            num_train_timesteps=N_LEVELS, trained_betas=_betas(sigma_max),
+            num_train_timesteps=N_LEVELS, trained_betas=_betas(levels),
             prediction_type="epsilon", **spaced, **options,
         )  # fmt: skip
         scheduler.set_timesteps(n_steps)
         more = {"generator": _generators(noise)} if stochastic else {}
-        x = noise * (sigma_max**2 + 1) ** 0.5 if grows else noise
+        x = noise * (levels[1] ** 2 + 1) ** 0.5 if grows else noise
         for number, t in enumerate(scheduler.timesteps):
             scheduler.scale_model_input(x, t)
             sigma = _sigma(scheduler, number, t)
             scaled = x if grows else x * (1 + sigma**2) ** 0.5
-            denoised = denoise(scaled, x.new_full((len(x),), max(sigma, SIGMA_MIN)))
+            denoised = denoise(scaled, x.new_full((len(x),), max(sigma, levels[0])))
             x = scheduler.step((scaled - denoised) / sigma, t, x, **more).prev_sample
         sample: Tensor = x.to(noise.dtype)
         return sample

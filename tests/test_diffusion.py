@@ -90,10 +90,10 @@ def test_too_short_segments_are_refused() -> None:
         SpectrogramCodec(fs=2000.0, n_channels=1, n_times=100)
 
 
-@pytest.mark.parametrize("sigma_max", [40.0, 4.0])
+@pytest.mark.parametrize("levels", [(0.02, 40.0), (0.1, 4.0)])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samplers_reach_the_distribution_of_a_known_denoiser(
-    sampler: str, sigma_max: float
+    sampler: str, levels: tuple[float, float]
 ) -> None:
     std = 0.7  # the ideal denoiser of N(0, std²) is a Wiener gain
 
@@ -109,8 +109,10 @@ def test_samplers_reach_the_distribution_of_a_known_denoiser(
         return ideal(x, sigma)
 
     n_steps = 100 if sampler in ("euler", "flow") else 24
-    made = draw(sampler, watched, start, n_steps, sigma_max)
-    assert max(seen) == pytest.approx(sigma_max)
+    made = draw(sampler, watched, start, n_steps, levels)
+    assert max(seen) == pytest.approx(levels[1])
+    if sampler != "flow":
+        assert min(seen) == pytest.approx(levels[0])
     assert float(made.std()) == pytest.approx(std, rel=0.06)
     assert abs(float(made.mean())) < 0.02
 

@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, drawing, train
 from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.pool import SegmentPool
-from myosynth.diffusion.samplers import draw
+from myosynth.diffusion.samplers import ALL_LEVELS, Levels, draw
 from myosynth.diffusion.stage import Stage
 from myosynth.errors import CheckpointError, ConfigError, InputError, NotEnoughDataError
 from myosynth.recordings import SegmentSet
@@ -272,17 +272,22 @@ def test_the_nth_segment_depends_on_the_seed_alone(synthesizer) -> None:
 def test_planes_begin_where_the_map_leaves_something_open(
     synthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[int, float]] = []
+    asked: list[tuple[int, Levels]] = []
 
-    def watched(sampler: str, denoise: Any, noise: torch.Tensor, n: int, highest: float = 40.0):
-        asked.append((n, highest))
-        return draw(sampler, denoise, noise, n, highest)
+    def watched(
+        sampler: str, denoise: Any, noise: torch.Tensor, n: int, levels: Levels = ALL_LEVELS
+    ) -> torch.Tensor:
+        asked.append((n, levels))
+        return draw(sampler, denoise, noise, n, levels)
 
     monkeypatch.setattr(drawing, "draw", watched)
     synthesizer[0].sample("lift", 1)
-    assert asked == [(15, 40.0), (5, 8.0)]
+    assert asked == [(12, ALL_LEVELS), (4, (0.1, 8.0))]
     for number, (changed, steps) in enumerate(
-        [({"stages": "one"}, [(15, 40.0)]), ({"whitening": False}, [(15, 40.0), (5, 40.0)])]
+        [
+            ({"stages": "one"}, [(15, ALL_LEVELS)]),
+            ({"whitening": False}, [(12, ALL_LEVELS), (4, ALL_LEVELS)]),
+        ]
     ):
         settings = TrainingSettings(**{**SMALL.to_dict(), **changed})
         made = train(segment_set(), tmp_path / str(number), steps=2, settings=settings)

@@ -342,9 +342,11 @@ class SpectrogramCodec(nn.Module):
                 ring = self.texture.with_spectrum(ring, rows)
             whitened = self._spectrum(ring)
             if self.texture.n_rows:
-                carrier = self.stft.inverse(whitened / scale)
+                # the peakedness is that of the carrier under the map which the signal has by now
+                own = self.envelope_scale(self.log_envelope(whitened))
+                carrier = self.stft.inverse(whitened / own)
                 change = self.texture.with_peaks(carrier, rows) - carrier
-                whitened = whitened + self.stft(change) * scale
+                whitened = whitened + self.stft(change) * own
             step = wanted[:, :, : self.n_bands] - self.log_envelope(whitened)
             whitened = whitened * self.envelope_scale(step.clamp(-_LARGEST_STEP, _LARGEST_STEP))
         return self._standardised(whitened / scale)

@@ -10,7 +10,7 @@ from torch import Tensor
 from myosynth.diffusion.denoiser import Condition
 from myosynth.diffusion.model import Model
 from myosynth.diffusion.precision import uses_bf16
-from myosynth.diffusion.samplers import SIGMA_MAX, draw
+from myosynth.diffusion.samplers import ALL_LEVELS, draw
 from myosynth.diffusion.windows import windowed
 from myosynth.errors import InputError
 from myosynth.recordings import FloatArray
@@ -18,8 +18,9 @@ from myosynth.recordings import FloatArray
 __all__ = ["Draws"]
 
 # The envelope map is drawn in more steps: its chance variation is decided at low noise (ADR 0018).
-# Given the map, nothing of the planes is decided above a noise level of 8 (ADR 0019).
-_ENVELOPE_STEPS, _SIGMA_GIVEN_A_MAP = 3, 8.0
+# Given the map, nothing of the planes is decided above a noise level of 8 (ADR 0019), and little
+# below 0.1 (ADR 0020).
+_ENVELOPE_STEPS, _LEVELS_GIVEN_A_MAP = 3, (0.1, 8.0)
 
 
 class Draws:
@@ -40,21 +41,31 @@ class Draws:
         self.bf16 = uses_bf16(model.settings.precision, torch.device("cpu"))
         self.n_drawn = max(n_times, model.description.n_times)
 
-    def batch(
+    def envelopes(
+        self, index: NDArray[np.intp], task_id: int, features: NDArray[np.float32]
+    ) -> Tensor:
+        """Envelope maps (B, C, R, N / stride) of segments, empty with one stage.
+
+        `index` are their places in the whole set, and `features` (B, n_features) the conditions.
+        """
+        condition = Condition(torch.full((len(index),), task_id), torch.from_numpy(features))
+        with torch.inference_mode():
+            if "envelope" in self.model.stages:
+                return self._map(index, condition, features)
+            return torch.zeros(len(index), len(self.model.description.channel_names), 0, 1)
+
+    def signals(
         self,
         index: NDArray[np.intp],
         task_id: int,
         features: NDArray[np.float32],
         efforts: NDArray[np.float64],
+        envelope: Tensor,
     ) -> FloatArray:
-        """(B, C, n_times) in volts; `index` are the places of the segments in the whole set."""
-        n = len(index)
-        condition = Condition(torch.full((n,), task_id), torch.from_numpy(features))
-        envelope = torch.zeros(n, len(self.model.description.channel_names), 0, 1)
+        """(B, C, n_times) in volts, for the envelope maps of these segments."""
+        condition = Condition(torch.full((len(index),), task_id), torch.from_numpy(features))
         with torch.inference_mode():
-            if "envelope" in self.model.stages:
-                envelope = self._map(index, condition, features)
-                condition = replace(condition, extra=self.model.extra(envelope))
+            condition.extra = self.model.extra(envelope)
             planes = self._stage("planes", index, condition)
             codec, settings = self.model.codec, self.model.settings
             if settings.linear:
@@ -107,8 +118,8 @@ class Draws:
             return draw(self.sampler, view, noise, _ENVELOPE_STEPS * self.n_steps)
         # without whitening some bins stand above such noise
         given = "envelope" in self.model.stages and self.model.settings.whitening
-        highest = _SIGMA_GIVEN_A_MAP if given else SIGMA_MAX
-        return draw(self.sampler, view, noise, self.n_steps, highest)
+        levels = _LEVELS_GIVEN_A_MAP if given else ALL_LEVELS
+        return draw(self.sampler, view, noise, self.n_steps, levels)
 
     def _phase(self, index: NDArray[np.intp], shape: torch.Size) -> Tensor | None:
         """Where the phases of magnitudes start, for each segment by itself."""

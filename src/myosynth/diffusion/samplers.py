@@ -9,26 +9,29 @@ from torch import Tensor
 
 from myosynth.errors import InputError
 
-__all__ = ["SAMPLERS", "SIGMA_MAX", "draw", "noise_levels"]
+__all__ = ["ALL_LEVELS", "SAMPLERS", "Levels", "draw", "noise_levels"]
 
-SIGMA_MIN, SIGMA_MAX, RHO = 0.02, 40.0, 7.0
+Levels = tuple[float, float]
+"""The last and the first noise level of a drawing."""
+ALL_LEVELS: Levels = (0.02, 40.0)
+RHO = 7.0
 _IMPORTING = threading.Lock()  # its modules load on first use, which two threads cannot do at once
 Denoise = Callable[[Tensor, Tensor], Tensor]
-Sampler = Callable[[Denoise, Tensor, int, float], Tensor]
-"""Denoiser, unit noise, number of steps and first noise level → sample."""
+Sampler = Callable[[Denoise, Tensor, int, Levels], Tensor]
+"""Denoiser, unit noise, number of steps and noise levels → sample."""
 
 
-def noise_levels(n_steps: int, sigma_max: float = SIGMA_MAX) -> Tensor:
+def noise_levels(n_steps: int, levels: Levels = ALL_LEVELS) -> Tensor:
     """Descending sigmas ending in 0, (n_steps + 1,) (Karras et al. 2022, eq. 5)."""
     ramp = torch.linspace(0, 1, n_steps, dtype=torch.float64)
-    low, high = SIGMA_MIN ** (1 / RHO), sigma_max ** (1 / RHO)
+    low, high = (level ** (1 / RHO) for level in levels)
     return torch.cat([(high + ramp * (low - high)) ** RHO, torch.zeros(1, dtype=torch.float64)])
 
 
-def heun(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Tensor:
+def heun(denoise: Denoise, noise: Tensor, n_steps: int, levels: Levels) -> Tensor:
     """Deterministic second-order steps; 2·n_steps − 1 evaluations (Karras et al. 2022, alg. 1)."""
-    sigmas = noise_levels(n_steps, sigma_max)
-    x = noise * math.sqrt(sigma_max**2 + 1)
+    sigmas = noise_levels(n_steps, levels)
+    x = noise * math.sqrt(levels[1] ** 2 + 1)
     for now, then in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
         slope = (x - denoise(x, x.new_full((len(x),), now))) / now
         stepped = x + (then - now) * slope
@@ -39,11 +42,12 @@ def heun(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Ten
     return x
 
 
-def flow(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Tensor:
+def flow(denoise: Denoise, noise: Tensor, n_steps: int, levels: Levels) -> Tensor:
     """Euler steps of equal time along a rectified flow, t = σ / (1 + σ) (Liu et al. 2022).
 
-    Goes with the objective ``flow``, and draws from any denoiser.
+    Goes with the objective ``flow``, and draws from any denoiser; the last step has its own level.
     """
+    sigma_max = levels[1]
     times = torch.linspace(sigma_max / (1 + sigma_max), 0.0, n_steps + 1, dtype=torch.float64)
     x = noise * math.sqrt(sigma_max**2 + 1) / (1 + sigma_max)
     for now, then in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
@@ -53,12 +57,12 @@ def flow(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Ten
 
 
 def _diffusers(scheduler_name: str) -> Sampler:
-    def run(denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float) -> Tensor:
+    def run(denoise: Denoise, noise: Tensor, n_steps: int, levels: Levels) -> Tensor:
         with _IMPORTING:
             import diffusers  # 3 s to import, so only where it is used
 
             kind = getattr(diffusers, scheduler_name)
-        scheduler = kind(sigma_min=SIGMA_MIN, sigma_max=sigma_max, sigma_data=1.0, rho=RHO)
+        scheduler = kind(sigma_min=levels[0], sigma_max=levels[1], sigma_data=1.0, rho=RHO)
         scheduler.set_timesteps(n_steps)
         x = noise * scheduler.init_noise_sigma
         for t, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1].tolist(), strict=True):
@@ -82,11 +86,11 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 def draw(
-    sampler: str, denoise: Denoise, noise: Tensor, n_steps: int, sigma_max: float = SIGMA_MAX
+    sampler: str, denoise: Denoise, noise: Tensor, n_steps: int, levels: Levels = ALL_LEVELS
 ) -> Tensor:
-    """Run a sampler by name on unit noise, from noise of level `sigma_max`.
+    """Run a sampler by name on unit noise, from the higher noise level to the lower one, and to 0.
 
-    There data of unit variance are taken to be Gaussian beside the noise.
+    At the higher one, data of unit variance are taken to be Gaussian beside the noise.
 
     Raises
     ------
@@ -98,4 +102,4 @@ def draw(
     if n_steps < 2:
         raise InputError(f"a sampler needs at least 2 steps, not {n_steps}")
     with torch.inference_mode():
-        return SAMPLERS[sampler](denoise, noise, n_steps, sigma_max)
+        return SAMPLERS[sampler](denoise, noise, n_steps, levels)
