@@ -189,7 +189,9 @@ class Synthesizer:
         with crew.working():
             for first in range(0, n_segments, at_once):
                 starts = range(first, min(n_segments, first + at_once), batch)
-                envelopes = torch.cat(crew.map(block, starts[::_BATCHES_OF_A_MAP])).split(batch)
+                envelopes = torch.split(
+                    torch.cat(crew.map(block, starts[::_BATCHES_OF_A_MAP])), batch
+                )
                 for made in crew.stream(one, zip(starts, envelopes, strict=False)):
                     parts.append(made)
                     if on_progress is not None:
