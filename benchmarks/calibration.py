@@ -73,7 +73,7 @@ def main() -> None:
             a, b = first.take(evenly(first, n)), other.take(evenly(other, n))
             halves = SubjectHalves(a.subject, args.bootstrap // 2, rng)
             rows = halves.rows(a.subject), halves.rows(b.subject)
-            result = compare(a, b, scale, seed=repeat, halves=rows, c2st=args.c2st, n_jobs=1)
+            result = compare(a, b, scale, seed=repeat, halves=rows, c2st=args.c2st)
             for key, value in result.values.items():
                 low, high = interval_of(value, result.draws[key])
                 found[kind].setdefault("/".join(key), []).append((value, low, high))

@@ -243,7 +243,7 @@ def test_who_is_always_told_apart_is_not_told_apart_for_sure(rng):
     two = Sample(two.table + 9, two.psd, two.subject)
     splits = SubjectHalves(one.subject, 20, rng)
     halves = splits.rows(one.subject), splits.rows(two.subject)
-    got = compare(one, two, Scale.fit(one, 1, FS), seed=0, halves=halves, n_jobs=1)
+    got = compare(one, two, Scale.fit(one, 1, FS), seed=0, halves=halves)
     assert got.values["all", "c2st"] == 1
     assert got.draws["all", "c2st"].std() > 1e-3
 

@@ -166,6 +166,19 @@ def test_same_seed_same_scores(real, truth):
 
 
 @pytest.mark.slow
+def test_processes_give_the_same_scores(real, truth, monkeypatch):
+    monkeypatch.setattr("myosynth.evaluation.protocol._SEGMENTS_FOR_PROCESSES", 1)
+    monkeypatch.setattr("myosynth.evaluation.distances.N_TREES", 60)  # as other processes have it
+    settings = {"n_bootstrap": 20, "n_repeats": 2}
+    shares = []
+    alone = evaluate(real, truth, **settings, n_jobs=1)
+    two = evaluate(real, truth, **settings, n_jobs=2, on_progress=lambda x, _: shares.append(x))
+    assert json.dumps(two.rows, default=str) == json.dumps(alone.rows, default=str)
+    assert shares == sorted(shares)
+
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "words"), [(1e3, "1000 times larger"), (1e-6, "1,000,000")])
 def test_units_are_named(real, truth, factor, words):
     scores = evaluate(real, changed(truth, factor * truth.read()), **QUICK)

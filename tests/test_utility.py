@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -108,23 +105,3 @@ def test_a_task_of_one_segment_is_never_answered(rng):
     few = real.take(np.r_[rows, np.flatnonzero(real.task == "push")[0]])
     assert set(predict(few, real)) == {"lift", "pull"}
     assert set(predict(real.take(np.array([0, 1, 2, 4])), real)) == {"pull"}
-
-
-FORESTS = """
-import sys, warnings
-import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier
-from myosynth.evaluation.utility import forests_in_threads
-
-x, y = np.random.default_rng(0).standard_normal((200, 10)), np.arange(200) % 2
-before = list(warnings.filters)
-with forests_in_threads():
-    for seed in range(40):
-        ExtraTreesClassifier(60, n_jobs=2, random_state=seed).fit(x, y).predict(x)
-print(warnings.filters == before)
-"""
-
-
-def test_forests_in_threads_neither_warn_nor_lose_the_filters():
-    done = subprocess.run([sys.executable, "-c", FORESTS], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("True\n", "")

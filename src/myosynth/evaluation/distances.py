@@ -163,13 +163,13 @@ def _blocks(points: Array) -> list[Array]:
     return [points[i : i + _KNN_BLOCK] for i in range(0, len(points), _KNN_BLOCK)]
 
 
-def c2st_scores(a: Array, b: Array, seed: int, n_jobs: int) -> tuple[Array, Array]:
+def c2st_scores(a: Array, b: Array, seed: int) -> tuple[Array, Array]:
     x = np.concatenate([a, b])
     y = np.r_[np.zeros(len(a), dtype=int), np.ones(len(b), dtype=int)]
     scores = np.empty(len(x))
     folds = StratifiedKFold(min(5, len(a), len(b)), shuffle=True, random_state=seed)
     for train, test in folds.split(x, y):
-        forest = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, random_state=seed, n_jobs=n_jobs)
+        forest = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, random_state=seed)
         scores[test] = forest.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
     return scores[: len(a)], scores[len(a) :]
 
@@ -180,9 +180,9 @@ def wins(a: Array, b: Array) -> Array:
     return result
 
 
-def c2st_auc(a: Array, b: Array, *, seed: int, n_jobs: int = 1) -> float:
+def c2st_auc(a: Array, b: Array, *, seed: int) -> float:
     """Classifier two-sample test: AUC of a forest over 5 folds.
 
     Source: Lopez-Paz & Oquab (2017), arXiv:1610.06545.
     """
-    return float(wins(*c2st_scores(a, b, seed, n_jobs)).mean())
+    return float(wins(*c2st_scores(a, b, seed)).mean())

@@ -192,7 +192,6 @@ def compare(
     *,
     seed: int,
     halves: tuple[Index, Index] | None = None,
-    n_jobs: int = 1,
     c2st: bool = True,
 ) -> Comparison:
     """Every metric between two samples of equal size.
@@ -209,8 +208,6 @@ def compare(
         For the folds, the forest and the permutations.
     halves : two arrays of int, (2, n_pairs, n // 2)
         Rows of `a` and of `b` in halves and their complements, of `SubjectHalves`.
-    n_jobs : int
-        Threads of the forest.
     c2st : bool
         Whether to train the classifiers, the slow part.
     """
@@ -227,7 +224,7 @@ def compare(
             columns = scale.groups.get(group)
             if columns is None:
                 continue
-            won = wins(*c2st_scores(left[:, columns], right[:, columns], seed, n_jobs))
+            won = wins(*c2st_scores(left[:, columns], right[:, columns], seed))
             values[group, "c2st"] = float(won.mean())
             if halves is not None:
                 seen[group, "c2st"] = _areas(won, halves)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from myosynth.errors import InputError
@@ -43,7 +44,6 @@ from myosynth.evaluation.scores import Finding, Scores, make_row
 from myosynth.evaluation.surrogates import SURROGATES
 from myosynth.evaluation.utility import (
     Labelled,
-    forests_in_threads,
     learning_curve,
     leave_one_subject_out,
     utility_rows,
@@ -59,6 +59,7 @@ Index = NDArray[np.intp]
 Progress = Callable[[float, str], None]
 
 _N_CLASSIFIER_REPEATS = 6  # of the splits by subject: forests are the slow part
+_SEGMENTS_FOR_PROCESSES = 400  # real and synthetic ones; with fewer their start takes longer
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,8 @@ class _Settings:
     n_bootstrap: int
     n_repeats: int
     max_segments: int
-    n_jobs: int
 
 
-@forests_in_threads()
 def evaluate(
     real: SegmentSet,
     synthetic: SegmentSet,
@@ -107,7 +106,7 @@ def evaluate(
     max_segments : int
         Most segments of one task and split that are used, ≥ 8: bounds time and memory.
     n_jobs : int
-        Threads of the forests.
+        Processes that score tasks side by side, where there is enough to do for them.
     on_progress : callable, optional
         Called with the share done (0–1) and what is being done.
 
@@ -126,7 +125,7 @@ def evaluate(
         raise InputError(
             f"evaluate needs max_segments ≥ {MIN_SEGMENTS}, n_bootstrap ≥ 20 and n_repeats ≥ 2"
         )
-    settings = _Settings(seed, n_bootstrap, n_repeats, max_segments, n_jobs)
+    settings = _Settings(seed, n_bootstrap, n_repeats, max_segments)
     report = on_progress or (lambda share, what: None)
     report(0.0, "looking at the samples")
     seen_real, seen = scan(real), scan(synthetic)
@@ -135,19 +134,26 @@ def evaluate(
     tasks = [name for name in real.tasks if name in synthetic.tasks]
     scores = Scores(validity=validity)
     prepared: list[TaskSamples] = []
+    waiting = []
     for number, name in enumerate(tasks):
-        report(0.02 + 0.78 * number / len(tasks), f"task {name}")
+        report(0.02 + 0.18 * number / len(tasks), f"features of {name}")
         rng = np.random.default_rng([seed, number])
         task = prepare(real, synthetic, seen_real, seen, name, round_trip, max_segments, rng, found)
         if task is not None:
             prepared.append(task)
-            scores.rows += _task_rows(task, settings, rng)
-            scores.rows += _effort_rows(synthetic, seen, name)
+            waiting.append(delayed(_task_rows)(task, settings, rng))
+    enough = len(real) + len(synthetic) >= _SEGMENTS_FOR_PROCESSES
+    n_processes = max(1, min(n_jobs, len(waiting))) if enough else 1
+    done = Parallel(n_jobs=n_processes, return_as="generator")(waiting)
+    for number, task in enumerate(prepared):
+        report(0.2 + 0.6 * number / len(prepared), f"task {task.name}")
+        scores.rows += next(done)
+        scores.rows += _effort_rows(synthetic, seen, task.name)
     report(0.8, "utility")
     scores.rows += _utility(real, prepared, settings, found)
     if make_generator is not None:
         usable = np.flatnonzero(seen_real.finite)
-        scores.rows += leave_one_subject_out(real[usable], make_generator, seed=seed, n_jobs=n_jobs)
+        scores.rows += leave_one_subject_out(real[usable], make_generator, seed=seed)
     scores.provenance_counts = _counts(real, synthetic, prepared, settings)
     found += judge.about_copies(sum(task.n_near_copies for task in prepared), validity)
     order = {"error": 0, "warning": 1, "note": 2}
@@ -170,7 +176,7 @@ def _task_rows(
     def against(reference: Sample, sample: Sample, *, spread: bool = False) -> Comparison:
         a, b = _pick(reference, n, rng), _pick(sample, n, rng)
         rows = (halves.rows(a.subject), halves.rows(b.subject)) if spread else None
-        return compare(a, b, task.scale, seed=settings.seed, halves=rows, n_jobs=settings.n_jobs)
+        return compare(a, b, task.scale, seed=settings.seed, halves=rows)
 
     value = against(task.reference, task.synthetic, spread=True)
     same = against(task.holdout, task.train, spread=True)
@@ -262,7 +268,7 @@ def _floor_new(
         a = _pick(pool.take(np.flatnonzero(first)), n, rng)
         b = _pick(pool.take(np.flatnonzero(~first)), n, rng)
         c2st = repeat < _N_CLASSIFIER_REPEATS
-        one = compare(a, b, task.scale, seed=repeat, n_jobs=settings.n_jobs, c2st=c2st)
+        one = compare(a, b, task.scale, seed=repeat, c2st=c2st)
         for key, value in one.values.items():
             values.setdefault(key, []).append(value)
     return values
@@ -333,7 +339,7 @@ def _utility(
     }
     rows += utility_rows(
         train, synthetic, test, rivals,
-        seed=settings.seed, n_bootstrap=settings.n_bootstrap, n_jobs=settings.n_jobs,
+        seed=settings.seed, n_bootstrap=settings.n_bootstrap,
     )  # fmt: skip
     return rows + learning_curve(known, synthetic, test, seed=settings.seed)
 

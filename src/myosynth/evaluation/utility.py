@@ -5,9 +5,7 @@ set alone teaches, TRTS whether its labels are right, the gain what it adds to t
 of the names: Esteban, Hyland & Rätsch (2017), arXiv:1706.02633.
 """
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +27,6 @@ __all__ = [
     "Labelled",
     "balanced_accuracy",
     "confusion",
-    "forests_in_threads",
     "learning_curve",
     "leave_one_subject_out",
     "predict",
@@ -46,17 +43,17 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
 """Hudgins, Parker & Scott (1993), doi:10.1109/10.204774, and all of `FEATURES`."""
 
 
-def _lda(seed: int, n_jobs: int) -> Pipeline:
+def _lda(seed: int) -> Pipeline:
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     return make_pipeline(StandardScaler(), lda)
 
 
-def _forest(seed: int, n_jobs: int) -> Pipeline:
-    forest = ExtraTreesClassifier(100, min_samples_leaf=2, random_state=seed, n_jobs=n_jobs)
+def _forest(seed: int) -> Pipeline:
+    forest = ExtraTreesClassifier(100, min_samples_leaf=2, random_state=seed)
     return make_pipeline(forest)
 
 
-CLASSIFIERS: dict[str, Callable[[int, int], Pipeline]] = {"lda": _lda, "forest": _forest}
+CLASSIFIERS: dict[str, Callable[[int], Pipeline]] = {"lda": _lda, "forest": _forest}
 
 
 @dataclass(frozen=True)
@@ -99,24 +96,6 @@ def _columns(feature_set: str, n_columns: int) -> NDArray[np.intp]:
     return np.flatnonzero(np.isin(names, FEATURE_SETS[feature_set]))
 
 
-@contextmanager
-def forests_in_threads() -> Iterator[None]:
-    """Keep the warning filters whole while forests run in threads; a decorator too.
-
-    scikit-learn 1.8 resets the filters in each of its threads; the threads restore one another's,
-    until an empty list is left, at which every single tree warns.
-    """
-    with warnings.catch_warnings():
-        shown = warnings.showwarning
-
-        def without_trees(message: Warning | str, *args: Any, **more: Any) -> None:
-            if "sklearn.utils.parallel" not in str(message):
-                shown(message, *args, **more)
-
-        warnings.showwarning = without_trees
-        yield
-
-
 def predict(
     train: Labelled,
     test: Labelled,
@@ -124,7 +103,6 @@ def predict(
     features: str = "full",
     classifier: str = "lda",
     seed: int = 0,
-    n_jobs: int = 1,
 ) -> Text:
     """The tasks that a classifier trained on `train` gives to the segments of `test`."""
     used = _columns(features, train.table.shape[1])
@@ -134,7 +112,7 @@ def predict(
     if len(known) < 2 or len(used) == 0:
         return np.full(len(test), names[counts.argmax()])
     train = train.take(np.isin(train.task, known))
-    model = CLASSIFIERS[classifier](seed, n_jobs).fit(train.table[:, used], train.task)
+    model = CLASSIFIERS[classifier](seed).fit(train.table[:, used], train.task)
     found: Text = model.predict(test.table[:, used]).astype(str)
     return found
 
@@ -162,7 +140,6 @@ def utility_rows(
     *,
     seed: int,
     n_bootstrap: int,
-    n_jobs: int = 1,
 ) -> list[dict[str, Any]]:
     """Rows for every feature set and classifier.
 
@@ -176,7 +153,7 @@ def utility_rows(
         Real segments of subjects that no generator saw.
     rivals : dict of str to Labelled
         Made from `real`, of the size of `synthetic`: ``c3``, ``jitter``, ``magnitude_warp``.
-    seed, n_bootstrap, n_jobs : int
+    seed, n_bootstrap : int
         For the forests and the subject-cluster bootstrap of the test subjects.
     """
     weights = _subject_weights(test.subject, n_bootstrap, np.random.default_rng(seed))
@@ -187,7 +164,7 @@ def utility_rows(
             def found(
                 train: Labelled, on: Labelled, f: str = features, c: str = classifier
             ) -> Text:
-                return predict(train, on, features=f, classifier=c, seed=seed, n_jobs=n_jobs)
+                return predict(train, on, features=f, classifier=c, seed=seed)
 
             rows += _rows_of_one(
                 f"{features}_{classifier}", found, real, synthetic, test, rivals, weights
@@ -284,7 +261,6 @@ def leave_one_subject_out(
     make_generator: Callable[[SegmentSet, int], SegmentSet],
     *,
     seed: int,
-    n_jobs: int = 1,
 ) -> list[dict[str, Any]]:
     """TRTR and TSTR where, for each subject, a generator is trained without that subject.
 
@@ -295,7 +271,7 @@ def leave_one_subject_out(
     make_generator : callable
         From (real segments of the other subjects, seed) to the synthetic segments of a generator
         trained on them.
-    seed, n_jobs : int
+    seed : int
         For generators and forests.
 
     Raises
@@ -328,7 +304,6 @@ def leave_one_subject_out(
                         features=features,
                         classifier=classifier,
                         seed=seed,
-                        n_jobs=n_jobs,
                     )
                     name = f"{what}_loso_{features}_{classifier}"
                     accuracy.setdefault(name, []).append(balanced_accuracy(test.task, guess))
