@@ -177,7 +177,6 @@ def test_processes_give_the_same_scores(real, truth, monkeypatch):
     assert shares == sorted(shares)
 
 
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("factor", "words"), [(1e3, "1000 times larger"), (1e-6, "1,000,000")])
 def test_units_are_named(real, truth, factor, words):
