@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 __all__ = ["Descriptors"]
@@ -18,6 +17,7 @@ _RATIO = 1.4  # of neighbouring edges of the modulation bands
 _POWER_FLOOR = 1e-3
 _LEAST_VARIANCE = 1e-3  # of conditions within a group: a category is constant in most
 _LEAST_STD = 0.1  # of a descriptor within a group; narrower is not a density but a list
+_TO_NONE = 0.2  # how far correlations are drawn to none: what others of the same people fit best
 _SEGMENTS_PER_GROUP = 4  # fewer on average say nothing of a group: then all are one
 _MOST_FACTORS = 64
 
@@ -28,12 +28,10 @@ class Descriptors(nn.Module):
     The descriptors of a segment and channel are the mean of each row of its envelope map (levels of
     the bands, and the texture) and the modulation spectrum: log power of the level over all bands
     by modulation frequency. Within a task those of a group (a subject) are normally distributed
-    about the group's mean, which moves along a slope with the efforts and further conditions;
-    groups share slope and covariance. So a draw is as varied within and between people as training
-    segments are, which a network that was trained for some minutes does not reach.
-
-    The covariance is shrunk as in Ledoit & Wolf 2004 (doi 10.1016/S0047-259X(03)00096-4), and kept
-    as at most 64 factors and a variance of its own for each descriptor.
+    about the group's mean, which moves along a slope with the efforts and further conditions.
+    Groups share slope and spread, and all tasks their correlations, kept as at most 64 factors and
+    a variance of its own for each descriptor. So a draw is as varied within and between people as
+    training segments are, which a network that was trained for some minutes does not reach.
 
     Parameters
     ----------
@@ -55,6 +53,7 @@ class Descriptors(nn.Module):
     group_mean: Tensor
     covariance: Tensor
     slope: Tensor
+    spread: Tensor
     factors: Tensor
     rest: Tensor
 
@@ -79,8 +78,9 @@ class Descriptors(nn.Module):
         n_factors = min(self.n, _MOST_FACTORS)
         self.register_buffer("covariance", torch.zeros(n_tasks, n_features, n_features))
         self.register_buffer("slope", torch.zeros(n_tasks, n_features, self.n))
-        self.register_buffer("factors", torch.zeros(n_tasks, self.n, n_factors))
-        self.register_buffer("rest", torch.zeros(n_tasks, self.n))
+        self.register_buffer("spread", torch.zeros(n_tasks, self.n))
+        self.register_buffer("factors", torch.zeros(self.n, n_factors))
+        self.register_buffer("rest", torch.zeros(self.n))
         self._set_groups(n_groups)
 
     def _set_groups(self, n_groups: int) -> None:
@@ -139,13 +139,14 @@ class Descriptors(nn.Module):
         self.mean.copy_(measured.mean(0))
         self.std.copy_(measured.std(0, correction=0).clamp_min(1e-3))
         descriptors = ((measured - self.mean) / self.std).double().cpu().numpy()
-        parts = []
+        parts, left = [], []
         for task in range(self.n_tasks):
             rows = np.flatnonzero(task_id == task)
             member = _members(group[rows])
             given = _filled(features[rows].astype(np.float64), known[rows], member)
             parts.append((task, member, given, descriptors[rows]))
-            self._fit_task(task, member, given, descriptors[rows])
+            left.append(self._fit_task(task, member, given, descriptors[rows]))
+        self._fit_correlations(np.concatenate(left))
         self._set_groups(sum(int(member.max()) + 1 for _, member, _, _ in parts))
         at = 0
         for task, member, given, own in parts:
@@ -156,25 +157,28 @@ class Descriptors(nn.Module):
                 self.group_mean[at] = torch.from_numpy(own[here].mean(0))
                 at += 1
 
-    def _fit_task(self, task: int, member: Index, given: Array, descriptors: Array) -> None:
+    def _fit_task(self, task: int, member: Index, given: Array, descriptors: Array) -> Array:
+        """Slope and spread of a task; gives what they leave of each segment, in spreads."""
         free = max(1, len(member) - int(member.max()) - 1)
         off, own = _centred(given, member), _centred(descriptors, member)
         covariance = off.T @ off / free + _LEAST_VARIANCE * np.eye(off.shape[1])
         slope = np.linalg.solve(covariance, off.T @ own / free)
         left = own - off @ slope
-        scale = np.maximum(left.std(0), _LEAST_STD)
-        shrunk, _ = ledoit_wolf(left / scale, assume_centered=True)
-        # what is narrower than the least spread is widened to it
-        shrunk += np.diag((1 - np.diag(shrunk)).clip(0))
-        shrunk *= np.outer(scale, scale) * len(member) / free
-        values, vectors = np.linalg.eigh(shrunk)
-        n_factors = self.factors.shape[-1]
-        factors = vectors[:, -n_factors:] * np.sqrt(values[-n_factors:].clip(0))
-        rest = (np.diag(shrunk) - np.square(factors).sum(1)).clip(0)
-        for name, value in (
-            ("covariance", covariance), ("slope", slope), ("factors", factors), ("rest", rest),
-        ):  # fmt: skip
+        spread = np.maximum(np.sqrt(np.square(left).sum(0) / free), _LEAST_STD)
+        for name, value in (("covariance", covariance), ("slope", slope), ("spread", spread)):
             getattr(self, name)[task] = torch.from_numpy(value)
+        scaled: Array = left / spread
+        return scaled
+
+    def _fit_correlations(self, left: Array) -> None:
+        size = np.sqrt(np.square(left).mean(0)).clip(1e-6)
+        correlation = (left / size).T @ (left / size) / len(left)
+        correlation = (1 - _TO_NONE) * correlation + _TO_NONE * np.eye(self.n)
+        values, vectors = np.linalg.eigh(correlation)
+        n_factors = self.factors.shape[1]
+        factors = vectors[:, -n_factors:] * np.sqrt(values[-n_factors:].clip(0))
+        self.factors.copy_(torch.from_numpy(factors))
+        self.rest.copy_(torch.from_numpy((1 - np.square(factors).sum(1)).clip(0)))
 
     # -- drawn
 
@@ -198,12 +202,10 @@ class Descriptors(nn.Module):
             spread = covariance[np.ix_(~known, ~known)] - gain @ cross.T
             away[~known] = rng.multivariate_normal(gain @ away[known], spread)
         mean = _plain(self.group_mean[place]) + away @ _plain(self.slope[task])
-        factors, rest = _plain(self.factors[task]), _plain(self.rest[task])
-        drawn: Array = (
-            mean
-            + factors @ rng.standard_normal(factors.shape[1])
-            + np.sqrt(rest) * rng.standard_normal(self.n)
-        )
+        factors, rest = _plain(self.factors), _plain(self.rest)
+        chance = factors @ rng.standard_normal(factors.shape[1])
+        chance += np.sqrt(rest) * rng.standard_normal(self.n)
+        drawn: Array = mean + _plain(self.spread[task]) * chance
         return drawn
 
     def surprise(
@@ -218,17 +220,19 @@ class Descriptors(nn.Module):
         `task_id` is (B,), without the null task, and `features` and `known` are (B, n_features).
         """
         given, own = features.astype(np.float64), _plain(descriptors)
+        factors = _plain(self.factors)
+        precision = np.linalg.inv(factors @ factors.T + np.diag(_plain(self.rest)))
         result = np.empty(len(own))
         for task in set(task_id.tolist()):
             rows = np.flatnonzero(task_id == task)
-            factors = _plain(self.factors[task])
-            precision = np.linalg.inv(factors @ factors.T + np.diag(_plain(self.rest[task])))
+            spread = _plain(self.spread[task])
             places = np.flatnonzero(self.group_task.cpu().numpy() == task)
             odds = np.stack([self._odds(task, given[row], known[row])[1] for row in rows])
             distances = np.empty(odds.shape)
             for k, place in enumerate(places):
                 away = np.where(known[rows], given[rows] - _plain(self.group_features[place]), 0.0)
                 left = own[rows] - _plain(self.group_mean[place]) - away @ _plain(self.slope[task])
+                left /= spread
                 distances[:, k] = np.einsum("bi,ij,bj->b", left, precision, left, optimize=True)
             result[rows] = -2 * logsumexp(-0.5 * distances, b=odds, axis=1)
         return result.clip(0)
