@@ -32,6 +32,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "share-0.65": ({"envelope_share": 0.65}, {}, "of the time for the envelope map (0.5)"),
     "known-exactly": ({"envelope_noise": 0.0}, {}, "noise on the map in training (0.1)"),
     "known-roughly": ({"envelope_noise": 0.3}, {}, "noise on the map in training (0.1)"),
+    "no-descriptors": (
+        {"descriptors": False}, {}, "texture drawn with the map, not from a density first",
+    ),
+    "described-exactly": ({"descriptor_noise": 0.0}, {}, "noise on descriptors (0.3)"),
+    "described-roughly": ({"descriptor_noise": 0.6}, {}, "noise on descriptors (0.3)"),
     "no-texture": ({"texture_bands": 0}, {}, "no texture of the segment beside its map (16 bands)"),
     "consistency-0": ({"consistency": 0}, {}, "not held to the map while drawing (2 rounds)"),
     "adamw": ({"optimiser": "adamw"}, {}, "AdamW for all weights (Muon for matrices)"),
