@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from myosynth.diffusion.descriptors import Descriptors, _edges
+from myosynth.errors import InputError
 
 N_BANDS, N_ROWS, N_FRAMES = 3, 5, 48
 SLOPE = 2.0
@@ -59,7 +60,8 @@ def drawn(
     """Levels of the rows of `n` draws, (n, N_ROWS)."""
     rng = np.random.default_rng(0)
     given, there = np.array(features, np.float32), np.full(len(features), known)
-    draws = np.stack([made.draw(task_id, given, there, rng) for _ in range(n)])
+    density = made.density()
+    draws = np.stack([density.draw(task_id, given, there, rng) for _ in range(n)])
     plain = draws * made.std.numpy() + made.mean.numpy()
     return plain[:, :N_ROWS]
 
@@ -129,7 +131,7 @@ def test_strangers_surprise(truth: Truth, fitted: Descriptors) -> None:
     far = own.copy()
     far[:, 1] += 2.0  # between two people
     surprise = [
-        fitted.surprise(
+        fitted.density().surprise(
             truth.task_id[:50], truth.features[:50], known, fitted.measure(maps(levels))
         )
         for levels in (own, far)
@@ -139,30 +141,64 @@ def test_strangers_surprise(truth: Truth, fitted: Descriptors) -> None:
 
 
 def test_few_segments_are_not_a_list_of_themselves() -> None:
-    """Two segments a person: one group, and draws are not copies."""
+    """Two segments a person: one group, and draws vary as the whole set does, not as copies."""
     truth = Truth(n=6)
-    truth.task_id[:] = [0, 0, 0, 0, 1, 1]
+    truth.task_id[:] = [0, 0, 0, 0, 0, 1]
     truth.group[:] = ["a", "a", "b", "b", "a", "b"]
     made = truth.fitted()
     assert made.n_groups == 2
-    levels = drawn(made, 0, [float(truth.features[0, 0])], n=50)
-    nearest = np.abs(levels[:, None] - truth.levels[None, :4]).max(-1).min(1)
-    assert nearest.min() > 1e-3
-    assert np.isfinite(levels).all()
+    for task, feature in ((0, truth.features[0, 0]), (1, truth.features[5, 0])):
+        levels = drawn(made, task, [float(feature)], n=200)
+        spread = levels.std(0) / truth.levels.std(0)
+        assert spread.min() > 0.3
+        assert spread.max() < 2.0
+
+
+def test_a_person_with_few_segments_is_described_with_others() -> None:
+    truth = Truth(n=300)
+    truth.task_id[:] = 0
+    truth.task_id[0] = 1
+    truth.group[:] = np.repeat(["a", "b", "c"], 100)
+    truth.group[:3] = ["d", "e", "f"]  # of one segment each, joined to the largest
+    made = truth.fitted()
+    assert made.n_groups == 4
+    assert made.density().group_share[:3].min() > 0.3
+    truth.group[:5] = ["d", "e", "f", "d", "e"]  # four of the first task: a group of their own
+    assert truth.fitted().n_groups == 5
+
+
+@pytest.mark.parametrize("n", [2, 8, 18])
+def test_many_conditions_of_few_segments_are_not_followed_far(n: int) -> None:
+    rng = np.random.default_rng(0)
+    levels = rng.standard_normal((n, N_ROWS))
+    made = Descriptors(**MADE, n_features=16, n_tasks=1)
+    features = rng.standard_normal((n, 16)).astype(np.float32)
+    known = np.ones(features.shape, dtype=bool)
+    made.fit(iter([maps(levels)]), features, known, np.zeros(n, int), np.full(n, ""))
+    density = made.density()
+    asked = rng.standard_normal((200, 16)).astype(np.float32)
+    draws = np.stack([density.draw(0, each, known[0], rng) for each in asked])
+    assert np.abs(draws).max() < 12
+
+
+def test_other_lengths_are_refused(fitted: Descriptors) -> None:
+    with pytest.raises(InputError, match="length of training"):
+        fitted.measure(torch.zeros(1, 1, N_ROWS, N_FRAMES // 2))
 
 
 def test_more_descriptors_than_factors_keep_their_variance() -> None:
     made = Descriptors(
-        n_channels=30, n_bands=N_BANDS, n_rows=N_ROWS, n_frames=8, n_features=30, n_tasks=1
+        n_channels=30, n_bands=N_BANDS, n_rows=N_ROWS, n_frames=8, n_features=2, n_tasks=1
     )
     rng = np.random.default_rng(0)
     n = 60
     envelopes = torch.from_numpy(rng.standard_normal((n, 30, N_ROWS, 8))).float()
-    features = rng.standard_normal((n, 30)).astype(np.float32)
+    features = rng.standard_normal((n, 2)).astype(np.float32)
     made.fit(
         iter([envelopes]), features, np.ones(features.shape, bool), np.zeros(n, int),
         np.full(n, "a"),
     )  # fmt: skip
     assert made.factors.shape[-1] == 64 < made.n
-    draws = np.stack([made.draw(0, features[i], np.ones(30, bool), rng) for i in range(n)])
+    density = made.density()
+    draws = np.stack([density.draw(0, features[i], np.ones(2, bool), rng) for i in range(n)])
     assert draws.std(0).mean() == pytest.approx(1.0, abs=0.15)

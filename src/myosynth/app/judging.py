@@ -122,7 +122,11 @@ def _shadows(
             return _loss(fit_parametric(segments, seed=seed, **budget))
         own = model.config["settings"]
         small = {name: min(width, int(own[name])) for name, width in _SHADOW_WIDTH.items()}
-        settings = diffusion.TrainingSettings.from_dict({**own, **small, "private": False})
+        # of the same make, so that they give as many losses
+        describes = bool(own["descriptors"]) and not own.get("private", False)
+        settings = diffusion.TrainingSettings.from_dict(
+            {**own, **small, "private": False, "descriptors": describes}
+        )
         with tempfile.TemporaryDirectory() as folder:
             shadow = diffusion.train(
                 segments, Path(folder) / "model", steps=steps, seed=seed, settings=settings

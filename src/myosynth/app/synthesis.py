@@ -201,7 +201,7 @@ def generate(
     sampler: Annotated[
         str | None, Field(description="Drawing algorithm; the model's own choice without it.")
     ] = None,
-    steps: Annotated[int | None, Field(ge=1, description="Steps of the sampler (5).")] = None,
+    steps: Annotated[int | None, Field(ge=1, description="Steps of the sampler (4).")] = None,
     batch_size: Annotated[int | None, Field(ge=1, description="Segments drawn at a time.")] = None,
     threads: Annotated[
         int | None, Field(ge=1, description="Threads of torch; one per core without it.")

@@ -23,8 +23,8 @@ class Condition:
     ----------
     task_id : Tensor of int, (B,)
         Position in the task list; the length of that list is the null task.
-    effort : Tensor, (B, C)
-        Standardised log RMS by channel.
+    effort : Tensor, (B, E)
+        Standardised log RMS by channel, further conditions, and descriptors for the first stage.
     extra : Tensor or None, (B, C·K, N)
         The standardised envelope map, for the second stage.
     """

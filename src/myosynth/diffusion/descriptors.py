@@ -1,25 +1,32 @@
 """What a segment is like as a whole, in a few numbers: drawn first, and its map then given them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
-__all__ = ["Descriptors"]
+from myosynth.errors import InputError
+
+__all__ = ["DescriptorDensity", "Descriptors"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+Known = NDArray[np.bool_]
 
 _RATIO = 1.4  # of neighbouring edges of the modulation bands
 _POWER_FLOOR = 1e-3
 _LEAST_VARIANCE = 1e-3  # of conditions within a group: a category is constant in most
-_LEAST_STD = 0.1  # of a descriptor within a group; narrower is not a density but a list
+_LEAST_GROUP = 4  # segments; a person with fewer is described together with others
+_PRIOR_SEGMENTS = 10  # worth of the spread of all tasks in that of one
+_RIDGE = 0.3  # for each condition, how far they have to vary (sum of squares) to be followed
 _TO_NONE = 0.2  # how far correlations are drawn to none: what others of the same people fit best
-_SEGMENTS_PER_GROUP = 4  # fewer on average say nothing of a group: then all are one
-_MOST_FACTORS = 64
+_MOST_FACTORS, _MOST_EXACT = 64, 512
+_FARTHEST = 3.0  # spreads of conditions within a group that a slope is followed
 
 
 class Descriptors(nn.Module):
@@ -30,7 +37,8 @@ class Descriptors(nn.Module):
     by modulation frequency. Within a task those of a group (a subject) are normally distributed
     about the group's mean, which moves along a slope with the efforts and further conditions.
     Groups share slope and spread, and all tasks their correlations, kept as at most 64 factors and
-    a variance of its own for each descriptor. So a draw is as varied within and between people as
+    a variance of its own for each descriptor; a person with less than four segments of a task is
+    put together with others. So a draw is as varied within and between people as
     training segments are, which a network that was trained for some minutes does not reach.
 
     Parameters
@@ -70,7 +78,7 @@ class Descriptors(nn.Module):
     ) -> None:
         super().__init__()
         self.n_channels, self.n_bands, self.n_rows = n_channels, n_bands, n_rows
-        self.n_features, self.n_tasks = n_features, n_tasks
+        self.n_features, self.n_tasks, self.n_frames = n_features, n_tasks, n_frames
         self.edges = _edges(n_frames // 2 + 1)
         self.n = n_channels * (n_rows + len(self.edges) - 1)
         self.register_buffer("mean", torch.zeros(self.n))
@@ -99,7 +107,18 @@ class Descriptors(nn.Module):
     # -- measured
 
     def measure(self, envelope: Tensor) -> Tensor:
-        """Envelope map (B, C, n_rows, n_frames) → standardised descriptors (B, n)."""
+        """Envelope map (B, C, n_rows, n_frames) → standardised descriptors (B, n).
+
+        Raises
+        ------
+        InputError
+            If the map is longer or shorter than those of training.
+        """
+        if envelope.shape[-1] != self.n_frames:
+            raise InputError(
+                "descriptors can be measured on segments of the length of training alone; prepare "
+                "segments of that length"
+            )
         return (self._measured(envelope) - self.mean) / self.std
 
     def _measured(self, envelope: Tensor) -> Tensor:
@@ -120,7 +139,7 @@ class Descriptors(nn.Module):
         self,
         envelopes: Iterator[Tensor],
         features: NDArray[np.float32],
-        known: NDArray[np.bool_],
+        known: Known,
         task_id: Index,
         group: NDArray[np.str_],
     ) -> None:
@@ -138,118 +157,213 @@ class Descriptors(nn.Module):
         measured = torch.cat([self._measured(each) for each in envelopes])
         self.mean.copy_(measured.mean(0))
         self.std.copy_(measured.std(0, correction=0).clamp_min(1e-3))
-        descriptors = ((measured - self.mean) / self.std).double().cpu().numpy()
-        parts, left = [], []
+        descriptors = _plain((measured - self.mean) / self.std)
+        parts = []
         for task in range(self.n_tasks):
             rows = np.flatnonzero(task_id == task)
             member = _members(group[rows])
             given = _filled(features[rows].astype(np.float64), known[rows], member)
-            parts.append((task, member, given, descriptors[rows]))
-            left.append(self._fit_task(task, member, given, descriptors[rows]))
+            parts.append(_Part(member, given, descriptors[rows]))
+        left = [part.slope()[1] for part in parts]
+        # over all tasks, and one more of the variance of the whole set
+        squares = sum(np.square(each).sum(0) for each in left) + 1.0
+        common = squares / (sum(part.free for part in parts) + 1)
+        for task, (part, each) in enumerate(zip(parts, left, strict=True)):
+            variance = np.square(each).sum(0) + _PRIOR_SEGMENTS * common
+            spread = np.sqrt(variance / (part.free + _PRIOR_SEGMENTS))
+            for name, value in (
+                ("covariance", part.covariance()), ("slope", part.slope()[0]), ("spread", spread),
+            ):  # fmt: skip
+                getattr(self, name)[task] = torch.from_numpy(value)
+            left[task] = each / spread
         self._fit_correlations(np.concatenate(left))
-        self._set_groups(sum(int(member.max()) + 1 for _, member, _, _ in parts))
+        self._fit_groups(parts)
+
+    def _fit_groups(self, parts: list["_Part"]) -> None:
+        self._set_groups(sum(part.n_groups for part in parts))
         at = 0
-        for task, member, given, own in parts:
-            for k in range(int(member.max()) + 1):
-                here = member == k
+        for task, part in enumerate(parts):
+            for k in range(part.n_groups):
+                here = part.member == k
                 self.group_task[at], self.group_share[at] = task, float(here.mean())
-                self.group_features[at] = torch.from_numpy(given[here].mean(0))
-                self.group_mean[at] = torch.from_numpy(own[here].mean(0))
+                self.group_features[at] = torch.from_numpy(part.given[here].mean(0))
+                self.group_mean[at] = torch.from_numpy(part.descriptors[here].mean(0))
                 at += 1
 
-    def _fit_task(self, task: int, member: Index, given: Array, descriptors: Array) -> Array:
-        """Slope and spread of a task; gives what they leave of each segment, in spreads."""
-        free = max(1, len(member) - int(member.max()) - 1)
-        off, own = _centred(given, member), _centred(descriptors, member)
-        covariance = off.T @ off / free + _LEAST_VARIANCE * np.eye(off.shape[1])
-        slope = np.linalg.solve(covariance, off.T @ own / free)
-        left = own - off @ slope
-        spread = np.maximum(np.sqrt(np.square(left).sum(0) / free), _LEAST_STD)
-        for name, value in (("covariance", covariance), ("slope", slope), ("spread", spread)):
-            getattr(self, name)[task] = torch.from_numpy(value)
-        scaled: Array = left / spread
-        return scaled
-
     def _fit_correlations(self, left: Array) -> None:
-        size = np.sqrt(np.square(left).mean(0)).clip(1e-6)
-        correlation = (left / size).T @ (left / size) / len(left)
-        correlation = (1 - _TO_NONE) * correlation + _TO_NONE * np.eye(self.n)
-        values, vectors = np.linalg.eigh(correlation)
+        scaled = left / np.sqrt(np.square(left).mean(0)).clip(1e-6)
+        scaled /= np.sqrt(len(left))
         n_factors = self.factors.shape[1]
-        factors = vectors[:, -n_factors:] * np.sqrt(values[-n_factors:].clip(0))
+        if max(scaled.shape) <= _MOST_EXACT or self.n <= _MOST_EXACT:
+            _, size, lines = np.linalg.svd(scaled, full_matrices=False)
+        else:
+            _, size, lines = randomized_svd(scaled, n_factors, random_state=0)
+        size, lines = size[:n_factors], lines[:n_factors]
+        factors = np.zeros((self.n, n_factors))
+        factors[:, : len(size)] = lines.T * size * np.sqrt(1 - _TO_NONE)
         self.factors.copy_(torch.from_numpy(factors))
-        self.rest.copy_(torch.from_numpy((1 - np.square(factors).sum(1)).clip(0)))
+        # at least what is drawn to none
+        self.rest.copy_(torch.from_numpy((1 - np.square(factors).sum(1)).clip(_TO_NONE)))
 
-    # -- drawn
+    def density(self) -> "DescriptorDensity":
+        """What was fitted, ready to draw from."""
+        return DescriptorDensity(
+            self.group_task.cpu().numpy(),
+            *(
+                _plain(each)
+                for each in (
+                    self.group_share, self.group_features, self.group_mean, self.covariance,
+                    self.slope, self.spread, self.factors, self.rest,
+                )
+            ),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Training segments of one task: group, conditions and descriptors of each."""
+
+    member: Index
+    given: Array
+    descriptors: Array
+
+    @property
+    def n_groups(self) -> int:
+        return int(self.member.max()) + 1
+
+    @property
+    def free(self) -> float:
+        """Segments beyond what groups and slope take."""
+        squares = np.linalg.svd(_centred(self.given, self.member), compute_uv=False) ** 2
+        taken = self.n_groups + float((squares / (squares + self._ridge)).sum())
+        return float(max(1.0, len(self.member) - taken))
+
+    @property
+    def _ridge(self) -> float:
+        return _RIDGE * int(self.given.shape[1])
+
+    def covariance(self) -> Array:
+        """Of the conditions within groups."""
+        off = _centred(self.given, self.member)
+        free = max(1, len(self.member) - self.n_groups)
+        result: Array = off.T @ off / free + _LEAST_VARIANCE * np.eye(off.shape[1])
+        return result
+
+    def slope(self) -> tuple[Array, Array]:
+        """(n_features, n), and what it leaves of each segment within its group."""
+        off, own = _centred(self.given, self.member), _centred(self.descriptors, self.member)
+        inner = off.T @ off + self._ridge * np.eye(off.shape[1])
+        slope = np.asarray(np.linalg.solve(inner, off.T @ own), dtype=np.float64)
+        return slope, own - off @ slope
+
+
+@dataclass(frozen=True)
+class DescriptorDensity:
+    """How descriptors are distributed, given a task and conditions; see `Descriptors`.
+
+    Parameters
+    ----------
+    group_task, group_share : array, (n_groups,)
+        Task of each group, and its share of the task.
+    group_features, group_mean : array, (n_groups, n_features), (n_groups, n)
+        Means of conditions and descriptors.
+    covariance, slope, spread : array, (n_tasks, n_features, n_features), (…, n_features, n), (…, n)
+        Within groups: covariance of conditions; what they move; and how much is left to chance.
+    factors, rest : array, (n, n_factors), (n,)
+        Correlations of chance: factorsᵀ, and variances beside them.
+    """
+
+    group_task: Index
+    group_share: Array
+    group_features: Array
+    group_mean: Array
+    covariance: Array
+    slope: Array
+    spread: Array
+    factors: Array
+    rest: Array
 
     def draw(
         self,
         task_id: int,
         features: NDArray[np.float32],
-        known: NDArray[np.bool_],
+        known: Known,
         rng: np.random.Generator,
     ) -> Array:
         """Descriptors (n,) for conditions (n_features,); the null task is all tasks mixed."""
-        given = features.astype(np.float64)
-        places, odds = self._odds(task_id, given, known)
-        place = int(rng.choice(places, p=odds))
-        task = int(self.group_task[place])
-        covariance, away = _plain(self.covariance[task]), given - _plain(self.group_features[place])
+        groups, away, logs = self._away(task_id, features.astype(np.float64)[None], known)
+        odds = np.exp(logs[0] - logsumexp(logs[0]))
+        place = int(rng.choice(len(groups), p=odds / odds.sum()))
+        group, off = groups[place], away[0, place]
+        task = self.group_task[group]
         if not known.all():
-            inner = covariance[np.ix_(known, known)]
-            cross = covariance[np.ix_(~known, known)]
-            gain = cross @ np.linalg.inv(inner)
-            spread = covariance[np.ix_(~known, ~known)] - gain @ cross.T
-            away[~known] = rng.multivariate_normal(gain @ away[known], spread)
-        mean = _plain(self.group_mean[place]) + away @ _plain(self.slope[task])
-        factors, rest = _plain(self.factors), _plain(self.rest)
-        chance = factors @ rng.standard_normal(factors.shape[1])
-        chance += np.sqrt(rest) * rng.standard_normal(self.n)
-        drawn: Array = mean + _plain(self.spread[task]) * chance
+            _, spread = _conditional(self.covariance[task], known)
+            off[~known] = rng.multivariate_normal(off[~known], spread)
+        chance = self.factors @ rng.standard_normal(self.factors.shape[1])
+        chance += np.sqrt(self.rest) * rng.standard_normal(len(self.rest))
+        drawn: Array = self._centre(group, off) + self.spread[task] * chance
         return drawn
 
     def surprise(
-        self,
-        task_id: Index,
-        features: NDArray[np.float32],
-        known: NDArray[np.bool_],
-        descriptors: Tensor,
+        self, task_id: Index, features: NDArray[np.float32], known: Known, descriptors: Tensor
     ) -> Array:
         """−2 ln of the density of descriptors (B, n) up to a constant of the task, (B,), ≥ 0.
 
         `task_id` is (B,), without the null task, and `features` and `known` are (B, n_features).
+        Conditions that are missing are taken as what the known ones let expect.
         """
         given, own = features.astype(np.float64), _plain(descriptors)
-        factors = _plain(self.factors)
-        precision = np.linalg.inv(factors @ factors.T + np.diag(_plain(self.rest)))
+        # (F Fᵀ + R)⁻¹ by Woodbury's identity, F being narrow
+        narrow = self.factors / self.rest[:, None]
+        inner = np.linalg.inv(np.eye(self.factors.shape[1]) + self.factors.T @ narrow)
         result = np.empty(len(own))
-        for task in set(task_id.tolist()):
-            rows = np.flatnonzero(task_id == task)
-            spread = _plain(self.spread[task])
-            places = np.flatnonzero(self.group_task.cpu().numpy() == task)
-            odds = np.stack([self._odds(task, given[row], known[row])[1] for row in rows])
-            distances = np.empty(odds.shape)
-            for k, place in enumerate(places):
-                away = np.where(known[rows], given[rows] - _plain(self.group_features[place]), 0.0)
-                left = own[rows] - _plain(self.group_mean[place]) - away @ _plain(self.slope[task])
-                left /= spread
-                distances[:, k] = np.einsum("bi,ij,bj->b", left, precision, left, optimize=True)
-            result[rows] = -2 * logsumexp(-0.5 * distances, b=odds, axis=1)
+        patterns = np.unique(np.column_stack([task_id, known]), axis=0)
+        for pattern in patterns:
+            task, there = int(pattern[0]), pattern[1:].astype(bool)
+            rows = np.flatnonzero((task_id == task) & (known == there).all(1))
+            groups, away, logs = self._away(task, given[rows], there)
+            distances = np.empty(logs.shape)
+            for place, group in enumerate(groups):
+                left = (own[rows] - self._centre(group, away[:, place])) / self.spread[task]
+                inside = left @ narrow
+                distances[:, place] = np.square(left) @ (1 / self.rest)
+                distances[:, place] -= np.einsum("bi,ij,bj->b", inside, inner, inside)
+            logs -= logsumexp(logs, axis=1, keepdims=True)
+            result[rows] = -2 * logsumexp(logs - 0.5 * distances, axis=1)
         return result.clip(0)
 
-    def _odds(self, task_id: int, given: Array, known: NDArray[np.bool_]) -> tuple[Index, Array]:
-        """Groups that the conditions may come from, and the probability of each."""
-        tasks = self.group_task.cpu().numpy()
-        places = np.flatnonzero((tasks == task_id) | (task_id == self.n_tasks))
-        logs = np.empty(len(places))
-        for number, place in enumerate(places):
-            inner = _plain(self.covariance[tasks[place]])[np.ix_(known, known)]
-            away = (given - _plain(self.group_features[place]))[known]
-            distance = away @ np.linalg.solve(inner, away)
-            logs[number] = -0.5 * (distance + np.linalg.slogdet(inner)[1])
-        logs += np.log(_plain(self.group_share)[places])
-        odds = np.exp(logs - logs.max())
-        return places, odds / odds.sum()
+    def _centre(self, group: np.intp, away: Array) -> Array:
+        """Mean descriptors of a group under conditions (…, n_features) off its mean."""
+        task = self.group_task[group]
+        reach = _FARTHEST * np.sqrt(np.diagonal(self.covariance[task]))
+        centre: Array = self.group_mean[group] + away.clip(-reach, reach) @ self.slope[task]
+        return centre
+
+    def _away(self, task_id: int, given: Array, known: Known) -> tuple[Index, Array, Array]:
+        """Groups that conditions (B, n_features) may come from; how far off they are; log odds."""
+        every = task_id == len(self.slope)
+        groups = np.flatnonzero((self.group_task == task_id) | every)
+        away = given[:, None] - self.group_features[groups]
+        logs = np.log(self.group_share[groups]) * np.ones((len(given), 1))
+        for task in np.unique(self.group_task[groups]):
+            at = self.group_task[groups] == task
+            inner = self.covariance[task][np.ix_(known, known)]
+            off = away[:, at][..., known]
+            distance = np.einsum("bki,ij,bkj->bk", off, np.linalg.inv(inner), off)
+            logs[:, at] -= 0.5 * (distance + np.linalg.slogdet(inner)[1])
+            if not known.all():
+                gain, _ = _conditional(self.covariance[task], known)
+                filled = away[:, at]
+                filled[..., ~known] = off @ gain.T
+                away[:, at] = filled
+        return groups, away, logs
+
+
+def _conditional(covariance: Array, known: Known) -> tuple[Array, Array]:
+    """How unknown conditions follow known ones, and the covariance that is left to them."""
+    inner, cross = covariance[np.ix_(known, known)], covariance[np.ix_(~known, known)]
+    gain = cross @ np.linalg.inv(inner)
+    return gain, covariance[np.ix_(~known, ~known)] - gain @ cross.T
 
 
 def _edges(n_lines: int) -> list[int]:
@@ -262,11 +376,12 @@ def _edges(n_lines: int) -> list[int]:
 
 
 def _members(group: NDArray[np.str_]) -> Index:
-    """Group of each segment as a number; all in one where groups are too small to tell apart."""
-    names, member = np.unique(group, return_inverse=True)
-    if len(group) < _SEGMENTS_PER_GROUP * len(names):
-        return np.zeros(len(group), dtype=np.intp)
-    return member.astype(np.intp)
+    """Group of each segment as a number; those too small to describe are one, or in the largest."""
+    _, member, counts = np.unique(group, return_inverse=True, return_counts=True)
+    few = counts < _LEAST_GROUP
+    target = int(few.argmax()) if counts[few].sum() >= _LEAST_GROUP else int(counts.argmax())
+    joined = np.where(few[member], target, member)
+    return np.unique(joined, return_inverse=True)[1].astype(np.intp)
 
 
 def _filled(given: Array, known: NDArray[np.bool_], member: Index) -> Array:

@@ -40,6 +40,7 @@ class Draws:
         self.n_times = n_times
         self.bf16 = uses_bf16(model.settings.precision, torch.device("cpu"))
         self.n_drawn = max(n_times, model.description.n_times)
+        self.density = None if model.descriptors is None else model.descriptors.density()
 
     def envelopes(
         self, index: NDArray[np.intp], task_id: int, features: NDArray[np.float32]
@@ -87,13 +88,13 @@ class Draws:
     ) -> Tensor:
         """The envelope map: descriptors, then the bands given them, roughly as in training."""
         model = self.model
-        if model.descriptors is None:
+        if model.descriptors is None or self.density is None:
             return self._stage("envelope", index, condition)
         task_id, known = int(condition.task_id[0]), model.conditions.known(features)
         drawn, noise = [], []
         for i, own, there in zip(index, features, known, strict=True):
             rng = np.random.default_rng([self.seed, int(i), 4])
-            drawn.append(model.descriptors.draw(task_id, own, there, rng))
+            drawn.append(self.density.draw(task_id, own, there, rng))
             noise.append(rng.standard_normal(model.descriptors.n))
         described = torch.from_numpy(np.stack(drawn)).float()
         roughly = described + model.settings.descriptor_noise * torch.from_numpy(np.stack(noise))

@@ -312,7 +312,12 @@ class Stage:
         passes = torch.arange(_VALIDATION_PASSES)
         chosen = [each[(passes + passes // n) % n] for each in parts]
         levels = torch.tensor(_VALIDATION_SIGMAS)[passes % len(_VALIDATION_SIGMAS)]
-        noise = torch.randn(chosen[0].shape, generator=torch.Generator().manual_seed(7))
+        generator = torch.Generator().manual_seed(7)
+        noise = torch.randn(chosen[0].shape, generator=generator)
+        described = chosen[-1][:, self.model.conditions.n_features :]
+        described += self.settings.descriptor_noise * torch.randn(
+            described.shape, generator=generator
+        )
         whole = (*chosen, levels, noise)
         pieces = zip(*(torch.split(x, _VALIDATION_BATCH) for x in whole), strict=True)
 

@@ -133,8 +133,8 @@ class Synthesizer:
             Steps of the sampler for the planes, 4 by default (15 with one stage); the envelope map
             takes three times as many.
         batch_size : int, optional
-            Segments whose planes are denoised together, and a quarter of those whose maps are;
-            changes the last bits of the result at most.
+            Segments whose planes are denoised together (of their maps, four times as many); changes
+            the last bits of the result at most.
         conditions : mapping, optional
             Values of further columns that the model was trained with; others count as missing.
         allow_extrapolation : bool
@@ -172,9 +172,12 @@ class Synthesizer:
             seed,
         )
 
+        # long segments are batches enough
+        together = _BATCHES_OF_A_MAP if n_times <= self.n_times else 1
+
         # the last batch is filled up, or its size would change the bits of its segments
         def block(start: int) -> Tensor:
-            index = np.arange(start, start + _BATCHES_OF_A_MAP * batch)
+            index = np.arange(start, start + together * batch)
             return draws.envelopes(index, task_id, features[np.minimum(index, n_segments - 1)])
 
         def one(item: tuple[int, Tensor]) -> FloatArray:
@@ -185,13 +188,11 @@ class Synthesizer:
             return made[: n_segments - start]
 
         crew = Crew(threads or min(8, torch.get_num_threads()))
-        at_once = crew.n_threads * _BATCHES_OF_A_MAP * batch
+        at_once = crew.n_threads * together * batch
         with crew.working():
             for first in range(0, n_segments, at_once):
                 starts = range(first, min(n_segments, first + at_once), batch)
-                envelopes = torch.split(
-                    torch.cat(crew.map(block, starts[::_BATCHES_OF_A_MAP])), batch
-                )
+                envelopes = torch.split(torch.cat(crew.map(block, starts[::together])), batch)
                 for made in crew.stream(one, zip(starts, envelopes, strict=False)):
                     parts.append(made)
                     if on_progress is not None:
@@ -239,7 +240,7 @@ class Synthesizer:
         Parameters
         ----------
         signals : array, (n, n_channels, n_times)
-            In volts.
+            In volts, of the length of training where the model has descriptors.
         task : sequence of str, (n,)
             Known tasks.
         sigmas : sequence of float
@@ -253,7 +254,8 @@ class Synthesizer:
         -------
         array, (n, n_stages · n_sigmas), or one column more
             Stage by stage (envelope, planes), in the order of `sigmas`; before them, where the
-            model has descriptors, −2 ln of their density up to a constant.
+            model has descriptors, −2 ln of their density up to a constant. Further conditions count
+            as missing.
         """
         tables = []
         for start in range(0, len(signals), 64):
@@ -277,11 +279,9 @@ class Synthesizer:
             if model.descriptors is not None:
                 described = model.descriptors.measure(envelope)
                 known = model.conditions.known(features)
-                columns.append(
-                    torch.from_numpy(
-                        model.descriptors.surprise(task_id.numpy(), features, known, described)
-                    )
-                )
+                density = model.descriptors.density()
+                surprise = density.surprise(task_id.numpy(), features, known, described)
+                columns.append(torch.from_numpy(surprise))
             for name in model.stages:
                 clean, condition = planes, Condition(task_id, given, model.extra(envelope))
                 if name == "envelope":

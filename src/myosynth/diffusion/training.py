@@ -119,7 +119,7 @@ def train(
             run.train_stages()
         save_model(run.model, out, training=run.state.log, overwrite=overwrite)
     run.remove_state()
-    return Synthesizer(run.model)
+    return Synthesizer(run.model.cpu())
 
 
 @dataclass(frozen=True)

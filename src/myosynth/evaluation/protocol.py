@@ -13,12 +13,15 @@ z is not given where floor_new is not clearly worse than floor_same, that is whe
 of their difference (subjects resampled) does not exclude zero.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 
 from myosynth.errors import InputError
@@ -136,7 +139,7 @@ def evaluate(
     prepared: list[TaskSamples] = []
     waiting = []
     for number, name in enumerate(tasks):
-        report(0.02 + 0.18 * number / len(tasks), f"features of {name}")
+        report(0.02 + 0.05 * number / len(tasks), f"features of {name}")
         rng = np.random.default_rng([seed, number])
         task = prepare(real, synthetic, seen_real, seen, name, round_trip, max_segments, rng, found)
         if task is not None:
@@ -144,11 +147,11 @@ def evaluate(
             waiting.append(delayed(_task_rows)(task, settings, rng))
     enough = len(real) + len(synthetic) >= _SEGMENTS_FOR_PROCESSES
     n_processes = max(1, min(n_jobs, len(waiting))) if enough else 1
-    done = Parallel(n_jobs=n_processes, return_as="generator")(waiting)
-    for number, task in enumerate(prepared):
-        report(0.2 + 0.6 * number / len(prepared), f"task {task.name}")
-        scores.rows += next(done)
-        scores.rows += _effort_rows(synthetic, seen, task.name)
+    with _side_by_side(waiting, n_processes) as done:
+        for number, task in enumerate(prepared):
+            report(0.07 + 0.73 * number / len(prepared), f"task {task.name}")
+            scores.rows += next(done)
+            scores.rows += _effort_rows(synthetic, seen, task.name)
     report(0.8, "utility")
     scores.rows += _utility(real, prepared, settings, found)
     if make_generator is not None:
@@ -160,6 +163,20 @@ def evaluate(
     scores.findings = sorted(found, key=lambda finding: order[finding.severity])
     report(1.0, "done")
     return scores
+
+
+@contextmanager
+def _side_by_side(work: list[Any], n_processes: int) -> Iterator[Iterator[Any]]:
+    """Results in order; leaves no process behind, even where not all results are taken."""
+    done = Parallel(n_jobs=n_processes, return_as="generator")(work)
+    try:
+        yield done
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that results were not used
+            done.close()
+        if n_processes > 1:
+            get_reusable_executor().shutdown(wait=False)
 
 
 # ---- one task ----
