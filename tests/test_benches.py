@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from myosynth.diffusion import training
-from myosynth.diffusion.samplers import SAMPLERS
+from myosynth.diffusion.samplers import ALL_LEVELS, SAMPLERS
 from myosynth.recordings import SegmentSet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -124,10 +124,10 @@ def test_schedulers_reach_a_known_distribution() -> None:
         return (std**2 / (std**2 + sigma.square())).reshape(-1, 1, 1, 1) * x
 
     start = torch.randn((32, 2, 8, 8), generator=torch.Generator().manual_seed(0))
-    for name, highest in product(schedulers.SCHEDULERS, (40.0, 4.0)):
-        made = SAMPLERS[name](ideal, start, 100, highest)
+    for name, levels in product(schedulers.SCHEDULERS, (ALL_LEVELS, (0.1, 4.0))):
+        made = SAMPLERS[name](ideal, start, 100, levels)
         assert float(made.std()) == pytest.approx(std, rel=0.1), name
-        three, alone = (SAMPLERS[name](ideal, part, 5, highest) for part in (start[:3], start[2:3]))
+        three, alone = (SAMPLERS[name](ideal, part, 5, levels) for part in (start[:3], start[2:3]))
         assert torch.allclose(alone[0], three[2], atol=1e-4), name
     assert schedulers.evaluations("heun", 5) == 9
     assert schedulers.evaluations("unipc", 5) == 5

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -302,17 +303,23 @@ def test_a_validation_looks_at_every_level_equally_often(
 ) -> None:
     seen: list[float] = []
     members: list[float] = []
+    described: list[torch.Tensor] = []
 
     def losses(stage: Stage, noisy: tuple[torch.Tensor, ...], **_: bool):
         seen.extend(noisy[5].tolist())
         members.extend(noisy[0].flatten(1)[:, 0].tolist())
+        described.append(noisy[4])
         return (torch.ones(len(noisy[0])), None)
 
     monkeypatch.setattr(Stage, "_losses", losses)
     stage = Stage.__new__(Stage)
-    stage.crew = Crew()
+    stage.crew, stage.settings = Crew(), SMALL
+    stage.model = SimpleNamespace(conditions=SimpleNamespace(n_features=2))
     clean = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(n, 2, 3, 4)
-    assert stage._fixed_loss((clean, clean, torch.zeros(n), torch.zeros(n, 2))) == 1.0
+    assert stage._fixed_loss((clean, clean, torch.zeros(n), torch.zeros(n, 5))) == 1.0
+    features = torch.cat(described)  # two conditions, then three descriptors with noise
+    assert not features[:, :2].any()
+    assert float(features[:, 2:].std()) == pytest.approx(SMALL.descriptor_noise, rel=0.3)
     assert {seen.count(level) for level in set(seen)} == {13}
     assert len(set(zip(seen, members, strict=True))) >= min(5 * n, 60)
 
