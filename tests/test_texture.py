@@ -99,6 +99,16 @@ def test_what_is_drawn_gets_the_map_it_was_asked_to_have() -> None:
     assert float(after[-1] / before[-1]) < 0.5  # peakedness
 
 
+def test_peaks_are_those_of_the_carrier_that_is_measured_afterwards() -> None:
+    """A peak raises the power of its own frame, so that it is smaller under the map it makes."""
+    codec, shape = fitted(shots(30, 60.0))
+    envelope, planes = codec.encode(shape)
+    noise = torch.randn(planes.shape, generator=torch.Generator().manual_seed(0))
+    held = codec.consistent(envelope, 0.6 * planes + 0.8 * noise, 8)
+    got = codec.encode(codec.decode(envelope, held))[0]
+    assert float((got - envelope)[:, :, -1].abs().mean()) * _TEXTURE_STD < 0.28  # SD
+
+
 def test_no_bands_describe_nothing() -> None:
     assert Texture(64, 20, 0).n_rows == 0
 
