@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
+from myosynth.diffusion.density import DescriptorDensity, plain
 from myosynth.errors import InputError
 
-__all__ = ["DescriptorDensity", "Descriptors"]
+__all__ = ["Descriptors"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -26,7 +26,6 @@ _PRIOR_SEGMENTS = 10  # worth of the spread of all tasks in that of one
 _RIDGE = 0.3  # for each condition, how far they have to vary (sum of squares) to be followed
 _TO_NONE = 0.2  # how far correlations are drawn to none: what others of the same people fit best
 _MOST_FACTORS, _MOST_EXACT = 64, 512
-_FARTHEST = 3.0  # spreads of conditions within a group that a slope is followed
 
 
 class Descriptors(nn.Module):
@@ -130,8 +129,8 @@ class Descriptors(nn.Module):
 
     def texture(self, descriptors: Tensor, n_frames: int) -> Tensor:
         """Standardised descriptors (B, n) → the map's rows below its bands, (B, C, ·, n_frames)."""
-        plain = (descriptors * self.std + self.mean).reshape(len(descriptors), self.n_channels, -1)
-        return plain[:, :, self.n_bands : self.n_rows, None].expand(-1, -1, -1, n_frames)
+        raw = (descriptors * self.std + self.mean).reshape(len(descriptors), self.n_channels, -1)
+        return raw[:, :, self.n_bands : self.n_rows, None].expand(-1, -1, -1, n_frames)
 
     # -- fitted
 
@@ -157,7 +156,7 @@ class Descriptors(nn.Module):
         measured = torch.cat([self._measured(each) for each in envelopes])
         self.mean.copy_(measured.mean(0))
         self.std.copy_(measured.std(0, correction=0).clamp_min(1e-3))
-        descriptors = _plain((measured - self.mean) / self.std)
+        descriptors = plain((measured - self.mean) / self.std)
         parts = []
         for task in range(self.n_tasks):
             rows = np.flatnonzero(task_id == task)
@@ -210,7 +209,7 @@ class Descriptors(nn.Module):
         return DescriptorDensity(
             self.group_task.cpu().numpy(),
             *(
-                _plain(each)
+                plain(each)
                 for each in (
                     self.group_share, self.group_features, self.group_mean, self.covariance,
                     self.slope, self.spread, self.factors, self.rest,
@@ -257,115 +256,6 @@ class _Part:
         return slope, own - off @ slope
 
 
-@dataclass(frozen=True)
-class DescriptorDensity:
-    """How descriptors are distributed, given a task and conditions; see `Descriptors`.
-
-    Parameters
-    ----------
-    group_task, group_share : array, (n_groups,)
-        Task of each group, and its share of the task.
-    group_features, group_mean : array, (n_groups, n_features), (n_groups, n)
-        Means of conditions and descriptors.
-    covariance, slope, spread : array, (n_tasks, n_features, n_features), (…, n_features, n), (…, n)
-        Within groups: covariance of conditions; what they move; and how much is left to chance.
-    factors, rest : array, (n, n_factors), (n,)
-        Correlations of chance: factorsᵀ, and variances beside them.
-    """
-
-    group_task: Index
-    group_share: Array
-    group_features: Array
-    group_mean: Array
-    covariance: Array
-    slope: Array
-    spread: Array
-    factors: Array
-    rest: Array
-
-    def draw(
-        self,
-        task_id: int,
-        features: NDArray[np.float32],
-        known: Known,
-        rng: np.random.Generator,
-    ) -> Array:
-        """Descriptors (n,) for conditions (n_features,); the null task is all tasks mixed."""
-        groups, away, logs = self._away(task_id, features.astype(np.float64)[None], known)
-        odds = np.exp(logs[0] - logsumexp(logs[0]))
-        place = int(rng.choice(len(groups), p=odds / odds.sum()))
-        group, off = groups[place], away[0, place]
-        task = self.group_task[group]
-        if not known.all():
-            _, spread = _conditional(self.covariance[task], known)
-            off[~known] = rng.multivariate_normal(off[~known], spread)
-        chance = self.factors @ rng.standard_normal(self.factors.shape[1])
-        chance += np.sqrt(self.rest) * rng.standard_normal(len(self.rest))
-        drawn: Array = self._centre(group, off) + self.spread[task] * chance
-        return drawn
-
-    def surprise(
-        self, task_id: Index, features: NDArray[np.float32], known: Known, descriptors: Tensor
-    ) -> Array:
-        """−2 ln of the density of descriptors (B, n) up to a constant of the task, (B,), ≥ 0.
-
-        `task_id` is (B,), without the null task, and `features` and `known` are (B, n_features).
-        Conditions that are missing are taken as what the known ones let expect.
-        """
-        given, own = features.astype(np.float64), _plain(descriptors)
-        # (F Fᵀ + R)⁻¹ by Woodbury's identity, F being narrow
-        narrow = self.factors / self.rest[:, None]
-        inner = np.linalg.inv(np.eye(self.factors.shape[1]) + self.factors.T @ narrow)
-        result = np.empty(len(own))
-        patterns = np.unique(np.column_stack([task_id, known]), axis=0)
-        for pattern in patterns:
-            task, there = int(pattern[0]), pattern[1:].astype(bool)
-            rows = np.flatnonzero((task_id == task) & (known == there).all(1))
-            groups, away, logs = self._away(task, given[rows], there)
-            distances = np.empty(logs.shape)
-            for place, group in enumerate(groups):
-                left = (own[rows] - self._centre(group, away[:, place])) / self.spread[task]
-                inside = left @ narrow
-                distances[:, place] = np.square(left) @ (1 / self.rest)
-                distances[:, place] -= np.einsum("bi,ij,bj->b", inside, inner, inside)
-            logs -= logsumexp(logs, axis=1, keepdims=True)
-            result[rows] = -2 * logsumexp(logs - 0.5 * distances, axis=1)
-        return result.clip(0)
-
-    def _centre(self, group: np.intp, away: Array) -> Array:
-        """Mean descriptors of a group under conditions (…, n_features) off its mean."""
-        task = self.group_task[group]
-        reach = _FARTHEST * np.sqrt(np.diagonal(self.covariance[task]))
-        centre: Array = self.group_mean[group] + away.clip(-reach, reach) @ self.slope[task]
-        return centre
-
-    def _away(self, task_id: int, given: Array, known: Known) -> tuple[Index, Array, Array]:
-        """Groups that conditions (B, n_features) may come from; how far off they are; log odds."""
-        every = task_id == len(self.slope)
-        groups = np.flatnonzero((self.group_task == task_id) | every)
-        away = given[:, None] - self.group_features[groups]
-        logs = np.log(self.group_share[groups]) * np.ones((len(given), 1))
-        for task in np.unique(self.group_task[groups]):
-            at = self.group_task[groups] == task
-            inner = self.covariance[task][np.ix_(known, known)]
-            off = away[:, at][..., known]
-            distance = np.einsum("bki,ij,bkj->bk", off, np.linalg.inv(inner), off)
-            logs[:, at] -= 0.5 * (distance + np.linalg.slogdet(inner)[1])
-            if not known.all():
-                gain, _ = _conditional(self.covariance[task], known)
-                filled = away[:, at]
-                filled[..., ~known] = off @ gain.T
-                away[:, at] = filled
-        return groups, away, logs
-
-
-def _conditional(covariance: Array, known: Known) -> tuple[Array, Array]:
-    """How unknown conditions follow known ones, and the covariance that is left to them."""
-    inner, cross = covariance[np.ix_(known, known)], covariance[np.ix_(~known, known)]
-    gain = cross @ np.linalg.inv(inner)
-    return gain, covariance[np.ix_(~known, ~known)] - gain @ cross.T
-
-
 def _edges(n_lines: int) -> list[int]:
     """First lines of modulation bands, from the first above 0 to the highest, and one beyond."""
     edges, at = [1], 1.0
@@ -405,8 +295,3 @@ def _centred(values: Array, member: Index) -> Array:
     np.add.at(sums, member, values)
     centred: Array = values - (sums / counts[:, None])[member]
     return centred
-
-
-def _plain(tensor: Tensor) -> Array:
-    plain: Array = tensor.double().cpu().numpy()
-    return plain
