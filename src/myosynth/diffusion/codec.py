@@ -157,9 +157,12 @@ class SpectrogramCodec(nn.Module):
         """(B, C, T) filled up to whole frames, so that the end runs over into the start."""
         n_times = signals.shape[-1]
         room = (self.n_frames(n_times) - 1) * self.hop_length - n_times
-        ramp = torch.linspace(0, 1, room + 2, device=signals.device)[1:-1]
-        after = signals[..., -room - 1 : -1].flip(-1) * (1 - ramp)
-        before = signals[..., 1 : room + 1].flip(-1) * ramp
+        reach = min(room, n_times - 1)  # a short segment leaves more room than it fills
+        ramp = torch.linspace(0, 1, reach + 2, device=signals.device)[1:-1]
+        after = signals[..., -reach - 1 : -1].flip(-1) * (1 - ramp)
+        before = signals[..., 1 : reach + 1].flip(-1) * ramp
+        after = functional.pad(after, (0, room - reach))
+        before = functional.pad(before, (room - reach, 0))
         return torch.cat([signals, after + before], dim=-1)
 
     def to_signal(self, planes: Tensor) -> Tensor:
