@@ -163,19 +163,20 @@ class Descriptors(nn.Module):
             member = _members(group[rows])
             given = _filled(features[rows].astype(np.float64), known[rows], member)
             parts.append(_Part(member, given, descriptors[rows]))
-        left = [part.slope()[1] for part in parts]
+        slopes, left = zip(*(part.slope() for part in parts), strict=True)
         # over all tasks, and one more of the variance of the whole set
         squares = sum(np.square(each).sum(0) for each in left) + 1.0
         common = squares / (sum(part.free for part in parts) + 1)
-        for task, (part, each) in enumerate(zip(parts, left, strict=True)):
+        scaled = []
+        for task, (part, slope, each) in enumerate(zip(parts, slopes, left, strict=True)):
             variance = np.square(each).sum(0) + _PRIOR_SEGMENTS * common
             spread = np.sqrt(variance / (part.free + _PRIOR_SEGMENTS))
             for name, value in (
-                ("covariance", part.covariance()), ("slope", part.slope()[0]), ("spread", spread),
+                ("covariance", part.covariance()), ("slope", slope), ("spread", spread),
             ):  # fmt: skip
                 getattr(self, name)[task] = torch.from_numpy(value)
-            left[task] = each / spread
-        self._fit_correlations(np.concatenate(left))
+            scaled.append(each / spread)
+        self._fit_correlations(np.concatenate(scaled))
         self._fit_groups(parts)
 
     def _fit_groups(self, parts: list["_Part"]) -> None:
@@ -193,7 +194,7 @@ class Descriptors(nn.Module):
         scaled = left / np.sqrt(np.square(left).mean(0)).clip(1e-6)
         scaled /= np.sqrt(len(left))
         n_factors = self.factors.shape[1]
-        if max(scaled.shape) <= _MOST_EXACT or self.n <= _MOST_EXACT:
+        if self.n <= _MOST_EXACT:
             _, size, lines = np.linalg.svd(scaled, full_matrices=False)
         else:
             _, size, lines = randomized_svd(scaled, n_factors, random_state=0)

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from myosynth.diffusion.codec import SpectrogramCodec
+from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.model import Model
 from myosynth.recordings import SegmentSet
 
-__all__ = ["SegmentEncoder", "column_values", "to_shape"]
+__all__ = ["SegmentEncoder", "features_of", "to_shape"]
 
 
 def to_shape(signals: NDArray[Any], codec: SpectrogramCodec) -> tuple[Tensor, NDArray[np.float64]]:
@@ -21,12 +22,20 @@ def to_shape(signals: NDArray[Any], codec: SpectrogramCodec) -> tuple[Tensor, ND
     return shape, effort.double().cpu().numpy()
 
 
-def column_values(segments: SegmentSet, name: str) -> NDArray[Any]:
+def _column(segments: SegmentSet, name: str) -> NDArray[Any]:
     """A column by which a model may be conditioned: the subject, the session or a further one."""
     values: NDArray[Any] = (
         getattr(segments, name) if name in ("subject", "session") else segments.columns[name]
     )
     return values
+
+
+def features_of(
+    segments: SegmentSet, rows: NDArray[np.intp], conditions: Conditions, effort: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Conditions of rows as numbers; a category that was not seen in training is missing."""
+    values = {name: _column(segments, name)[rows] for name in conditions.columns}
+    return conditions.features(effort, values, strict=False)
 
 
 class SegmentEncoder:
@@ -45,8 +54,7 @@ class SegmentEncoder:
         conditions = self._model.conditions
         shape, effort = to_shape(self._segments.read(rows), self._model.codec)
         envelope, planes = self._model.codec.encode(shape.to(self._device))
-        values = {name: column_values(self._segments, name)[rows] for name in conditions.columns}
-        features = torch.from_numpy(conditions.features(effort, values, strict=False))
+        features = torch.from_numpy(features_of(self._segments, rows, conditions, effort))
         null = len(self._ids)
         tasks = self._segments.task[rows].tolist()
         task_id = torch.tensor([self._ids.get(task, null) for task in tasks])

@@ -208,8 +208,7 @@ class Stage:
         clean, envelope, task_id, features = batch
         settings = self.settings
         task_id, features = self._dropped(task_id, features)
-        described = features[:, self.model.conditions.n_features :]
-        described += settings.descriptor_noise * self._normal(described.shape)
+        self._roughen(features, self.generator)
         known = envelope + settings.envelope_noise * self._normal(envelope.shape)
         sigma = draw_sigma(len(clean), self.generator, p_mean=self.p_mean, p_std=self.p_std)
         return clean, envelope, known, task_id, features, sigma, self._normal(clean.shape)
@@ -241,6 +240,13 @@ class Stage:
             keep = torch.rand(n, generator=self.generator) >= self.settings.condition_dropout
             features[:, where] *= keep[:, None]
         return task_id, features
+
+    def _roughen(self, features: Tensor, generator: torch.Generator) -> None:
+        """Add noise to the descriptors that follow the conditions, in place."""
+        described = features[:, self.model.conditions.n_features :]
+        described += self.settings.descriptor_noise * torch.randn(
+            described.shape, generator=generator
+        )
 
     def _normal(self, shape: torch.Size) -> Tensor:
         return torch.randn(shape, generator=self.generator)
@@ -314,10 +320,7 @@ class Stage:
         levels = torch.tensor(_VALIDATION_SIGMAS)[passes % len(_VALIDATION_SIGMAS)]
         generator = torch.Generator().manual_seed(7)
         noise = torch.randn(chosen[0].shape, generator=generator)
-        described = chosen[-1][:, self.model.conditions.n_features :]
-        described += self.settings.descriptor_noise * torch.randn(
-            described.shape, generator=generator
-        )
+        self._roughen(chosen[-1], generator)
         whole = (*chosen, levels, noise)
         pieces = zip(*(torch.split(x, _VALIDATION_BATCH) for x in whole), strict=True)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.crew import Crew
-from myosynth.diffusion.encoding import column_values, to_shape
+from myosynth.diffusion.encoding import features_of, to_shape
 from myosynth.diffusion.model import Description, Model, save_model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.private import PrivacyPlan
@@ -275,8 +275,7 @@ class _Run:
         shapes: Callable[[], Iterator[Tensor]],
     ) -> None:
         conditions = model.conditions
-        values = {name: column_values(self.segments, name)[rows] for name in conditions.columns}
-        features = conditions.features(efforts, values, strict=False)
+        features = features_of(self.segments, rows, conditions, efforts)
         assert model.descriptors is not None
         model.descriptors.fit(
             (model.codec.encode(shape)[0] for shape in shapes()),
