@@ -3,10 +3,11 @@
     python benchmarks/memorisation.py [--segments 20 80] [--steps 60 240] [--out memorisation.json]
 
 For each number of training segments and each budget of steps, a model is trained on simulated EMG,
-and what it gives away is measured: the AUC with which the loss at fixed noise tells training
-segments from other recordings of the same people (0.5 = nothing), and the gap between the losses
-that `train --audit-every` watches. Each cell is written as soon as it is done; a run that was
-stopped goes on where it was. Prints the file; ``--figure PNG`` draws it and prints a table instead.
+and what it gives away is measured: the AUC with which the density of descriptors and the networks'
+losses at fixed noise tell training segments from other recordings of the same people (0.5 =
+nothing), and the gap between the losses that `train --audit-every` watches. Each cell is written as
+soon as it is done; a run that was stopped goes on where it was. Prints the file; ``--figure PNG``
+draws it and prints a table instead.
 """
 
 import argparse
@@ -30,6 +31,14 @@ from myosynth.signal.filters import filter_recording
 from myosynth.signal.segmentation import segment_recording
 from myosynth.simulation import simulate_dataset
 from myosynth.storage import read_json, write_json
+
+# columns of `Synthesizer.loss`
+PARTS = {"density": slice(1), "envelope": slice(1, 4), "planes": slice(4, 7)}
+TITLES = {
+    "density": "density of descriptors",
+    "envelope": "network of the envelope map",
+    "planes": "network of the planes",
+}
 
 
 class Cells:
@@ -122,9 +131,7 @@ def one_cell(n_segments: int, n_steps: int, width: int, seed: int) -> dict[str, 
         stored = read_json(out / "training.json")
     losses = {}
     for split in ("train", "holdout"):
-        rows = np.flatnonzero(segments.split == split)
-        losses[split] = model.loss(segments.read(rows), segments.task[rows].tolist(), seed=seed)
-    half = losses["train"].shape[1] // 2
+        losses[split] = model.loss(segments.where(split=split), seed=seed)
     gaps = {
         row["stage"]: round(row["memorisation"], 4)
         for row in stored["log"]
@@ -135,7 +142,7 @@ def one_cell(n_segments: int, n_steps: int, width: int, seed: int) -> dict[str, 
         "n_steps": n_steps,
         "auc": {
             name: round(auc(*(np.log(losses[each][:, part]).mean(1) for each in losses)), 3)
-            for name, part in (("envelope", slice(half)), ("planes", slice(half, None)))
+            for name, part in PARTS.items()
         },
         "gap": gaps,
         "warning": stored["memorisation"],
@@ -150,23 +157,23 @@ def draw(content: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     cells = list(content["cells"].values())
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(PARTS), figsize=(11, 3.2), sharey=True, layout="constrained")
     for n in sorted({cell["n_segments"] for cell in cells}):
         own = sorted((c for c in cells if c["n_segments"] == n), key=lambda c: c["n_steps"])
         steps = [cell["n_steps"] for cell in own]
-        for ax, stage in zip(axes, ("envelope", "planes"), strict=True):
-            ax.plot(steps, [c["auc"][stage] for c in own], marker="o", label=f"{n} segments")
-            ax.set(xscale="log", xlabel="steps", title=f"{stage} network")
+        for ax, part in zip(axes, PARTS, strict=True):
+            ax.plot(steps, [c["auc"][part] for c in own], marker="o", label=f"{n} segments")
+            ax.set(xscale="log", xlabel="steps", title=TITLES[part])
             ax.set_xticks(steps, [str(each) for each in steps])
             ax.set_xticks([], minor=True)
         for c in own:
             warned = "yes" if c["warning"] else "no"
-            print(f"| {n} | {c['n_steps']} | {c['auc']['envelope']} | {c['auc']['planes']} "
-                  f"| {c['gap']} | {warned} |")  # fmt: skip
+            found = " | ".join(str(c["auc"][part]) for part in PARTS)
+            print(f"| {n} | {c['n_steps']} | {found} | {c['gap']} | {warned} |")
     for ax in axes:
         ax.axhline(0.5, color="0.6", linestyle=":")
     axes[0].set_ylabel("AUC of the loss (0.5 = nothing)")
-    axes[1].legend(fontsize=8)
+    axes[-1].legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 

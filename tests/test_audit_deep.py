@@ -59,4 +59,4 @@ def test_shadows_of_a_private_model_have_as_many_losses(tmp_path: Path) -> None:
     for private, n_losses in ((True, 6), (False, 7)):
         own = {**settings.to_dict(), "private": private}
         loss = _shadows(SimpleNamespace(config={"settings": own}), 2)(real, 0)  # type: ignore[arg-type]
-        assert loss(real.read(), real.task).shape == (16, n_losses)
+        assert loss(real).shape == (16, n_losses)

@@ -193,7 +193,20 @@ def test_a_model_card_says_what_it_learned_from(tmp_path, monkeypatch):
                   "Releasing the model: **Not tested**"):  # fmt: skip
         assert words in body
     assert "anna" not in body
+    assert "averages by person" not in body
     assert content_hash(tmp_path) == before  # a card does not make it another model
+
+
+def test_a_model_card_says_that_the_model_holds_averages_by_person(tmp_path, monkeypatch):
+    class Describing(FakeModel):
+        config = {**FakeModel.config, "n_groups": 7}  # noqa: RUF012
+
+    monkeypatch.setattr(
+        "myosynth.diffusion.Synthesizer.from_pretrained", lambda path: Describing(), raising=True
+    )
+    (tmp_path / "config.json").write_text("{}")
+    (card,) = write_card(tmp_path, scores=scores(), audit=audit())
+    assert "This model holds averages by person" in parts(card)[1]
 
 
 def test_differential_privacy_is_stated_with_its_unit(synthetic, tmp_path):

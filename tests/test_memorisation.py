@@ -53,11 +53,7 @@ def audited(steps: int, out: Path) -> Audit:
     model: Synthesizer = train(few, out, steps=steps, settings=SETTINGS)
     made = SegmentSet.concatenate([draw(model, task) for task in TASKS])
     made = SegmentSet(made.read(), FS, made.task)
-
-    def loss(signals, tasks):
-        return model.loss(signals, list(tasks))
-
-    return audit(SegmentSet.concatenate([few, holdout]), made, model_loss=loss, n_jobs=1)
+    return audit(SegmentSet.concatenate([few, holdout]), made, model_loss=model.loss, n_jobs=1)
 
 
 def test_a_model_that_knows_twenty_segments_by_heart_is_caught_both_ways(tmp_path):

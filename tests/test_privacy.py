@@ -213,7 +213,8 @@ def remembering(real, rows, advantage, seed=0):
     """A model whose loss follows the level of a segment and is lower where it remembers it."""
     known = {signal.tobytes() for signal in real.read(rows)}
 
-    def loss(signals, tasks):
+    def loss(segments):
+        signals = segments.read()
         level = np.log(np.sqrt(np.mean(np.square(signals, dtype=float), axis=(1, 2))))
         chance = [np.random.default_rng([seed, crc32(s.tobytes())]) for s in signals]
         noise = np.stack([0.1 * one.standard_normal(3) for one in chance])
@@ -230,7 +231,7 @@ def test_a_model_that_remembers_is_caught(real, truth):
     assert model.attack("loss").auc > 0.9
     assert model.attack("loss").value > 0.3
     assert model.attack("loss").p <= 0.01
-    assert {"loss_sigma_0", "loss_sigma_2", "loss_subject"} <= {a.name for a in model.attacks}
+    assert {"loss_part_0", "loss_part_2", "loss_subject"} <= {a.name for a in model.attacks}
 
 
 def test_a_model_that_remembers_nothing_is_not_accused(real, truth):
@@ -261,9 +262,9 @@ def test_few_segments_have_no_power_against_a_model(real, truth):
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        (lambda signals, tasks: np.ones(len(signals)), "n_segments, n_sigmas"),
-        (lambda signals, tasks: np.full((len(signals), 2), np.nan), "NaN"),
-        (lambda signals, tasks: -np.ones((len(signals), 2)), "negative"),
+        (lambda segments: np.ones(len(segments)), "n_segments, n_parts"),
+        (lambda segments: np.full((len(segments), 2), np.nan), "NaN"),
+        (lambda segments: -np.ones((len(segments), 2)), "negative"),
     ],
 )
 def test_losses_that_are_none_are_refused(real, truth, loss, said):
@@ -278,7 +279,8 @@ def test_shadow_models_find_what_one_threshold_misses(real, truth):
     def fitted(known_rows, source, seed):
         known = {signal.tobytes() for signal in source.read(known_rows)}
 
-        def loss(signals, tasks):
+        def loss(segments):
+            signals = segments.read()
             own = [np.random.default_rng(crc32(s.tobytes())) for s in signals]
             hard = np.stack([one.standard_normal(2) for one in own])
             run = np.random.default_rng(seed).standard_normal(hard.shape) * 0.1
@@ -312,7 +314,7 @@ def test_shadow_models_find_what_one_threshold_misses(real, truth):
 @pytest.mark.slow
 def test_shadow_models_of_another_build_are_refused(real, truth):
     def losses(n):
-        return lambda signals, tasks: np.ones((len(signals), n))
+        return lambda segments: np.ones((len(segments), n))
 
     with pytest.raises(InputError, match="built like the model"):
         audit(real, truth, model_loss=losses(6), shadow=lambda *_: losses(3), n_jobs=1)

@@ -374,7 +374,7 @@ def test_the_head_says_where_it_is_weak_and_sends_to_the_audit():
 def audit_of(verdict="none_found", **options):
     attack = Attack("fingerprints", "segment", "tpr", 0.02, 0.01, "Nearly none.", low=0.01,
                     high=0.06, auc=0.5, p=0.4, copies=0, n_members=300)  # fmt: skip
-    model_attack = Attack("loss_sigma_2", "segment", "auc", None, 0.5, "Not run.")
+    model_attack = Attack("loss_part_2", "segment", "auc", None, 0.5, "Not run.")
     canaries = [
         Canary(disguise, 0.05, name, 15, tpr, 0.7, 1.0, 14, True)
         for disguise in ("noise", "new_phase")

@@ -409,13 +409,25 @@ def test_what_cannot_be_drawn(synthesizer, what, message) -> None:
 
 def test_round_trip_and_loss_look_at_each_segment_alone(synthesizer, segments) -> None:
     made, _ = synthesizer
-    signals = segments.read(np.arange(10))
+    few = segments[:10]
+    signals = few.read()
     back = made.round_trip(signals)
     assert np.mean((back - signals) ** 2) < 0.4 * np.mean(signals**2)
-    losses = made.loss(signals, segments.task[:10].tolist())
+    losses = made.loss(few)
     assert losses.shape == (10, 7)
-    assert np.allclose(made.loss(signals[3:5], segments.task[3:5].tolist()), losses[3:5], atol=1e-4)
+    assert np.allclose(made.loss(few[3:5]), losses[3:5], atol=1e-4)
     assert np.ptp(losses[:, 0]) > 0
+
+
+def test_the_loss_is_that_of_the_conditions_a_segment_has(synthesizer, segments) -> None:
+    """A model that was told the load is asked about segments with it; without it is a guess."""
+    made, _ = synthesizer
+    few, without, other = (segments[:10] for _ in range(3))
+    del without.columns["load"]
+    other.columns["load"] = 30.0 - other.columns["load"]
+    losses = [made.loss(each) for each in (few, without, other)]
+    for part in (0, 1, 4):  # density, envelope, planes
+        assert len({losses[k][0, part] for k in range(3)}) == 3
 
 
 @pytest.mark.parametrize(("tolerance", "kept"), [(0.05, 3.0), (0.0, 2.0)])

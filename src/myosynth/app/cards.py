@@ -152,6 +152,7 @@ def _of_set(path: Path) -> dict[str, Any]:
         "n_segments": len(segments),
         "people": _people(segments),
         "filters": [],
+        "averages": False,
         "config": None,
         **_of_signals(segments.fs, segments.duration_s, segments.channel_names, segments.muscles),
     }
@@ -177,6 +178,7 @@ def _of_model(path: Path) -> dict[str, Any]:
         "n_segments": learned.get("n_segments"),
         "people": f"{people} people" if people else "an unknown number of people",
         "filters": [_filter_words(one) for one in learned.get("filters", [])],
+        "averages": bool(model.config.get("n_groups")),
         "config": model.config,
         **_of_signals(model.fs, model.seconds, model.channel_names, model.muscles),
     }

@@ -83,7 +83,7 @@ def audit(
         found = privacy.audit(
             real,
             made,
-            model_loss=_loss(generator) if generator else None,
+            model_loss=generator.loss if generator else None,
             shadow=_shadows(generator, shadow_steps) if deep and generator else None,
             private_appendix=private_appendix,
             seed=seed,
@@ -104,10 +104,6 @@ def _generator(folder: Path) -> "Synthesizer | ParametricGenerator":
     return kind.from_pretrained(folder)
 
 
-def _loss(model: "Synthesizer | ParametricGenerator") -> "ModelLoss":
-    return lambda signals, tasks: model.loss(signals, [str(task) for task in tasks])
-
-
 def _shadows(
     model: "Synthesizer | ParametricGenerator", steps: int
 ) -> "Callable[[SegmentSet, int], ModelLoss]":
@@ -119,7 +115,7 @@ def _shadows(
 
         if isinstance(model, ParametricGenerator):
             budget = {name: float(model.privacy[name]) for name in ("epsilon", "delta")}
-            return _loss(fit_parametric(segments, seed=seed, **budget))
+            return fit_parametric(segments, seed=seed, **budget).loss
         own = model.config["settings"]
         small = {name: min(width, int(own[name])) for name, width in _SHADOW_WIDTH.items()}
         # of the same make, so that they give as many losses
@@ -131,7 +127,7 @@ def _shadows(
             shadow = diffusion.train(
                 segments, Path(folder) / "model", steps=steps, seed=seed, settings=settings
             )
-        return _loss(shadow)
+        return shadow.loss
 
     return trained
 

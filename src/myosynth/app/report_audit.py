@@ -157,7 +157,7 @@ def _attack_line(attack: Attack) -> dict[str, Any]:
     def at(value: float | None) -> float | None:
         return None if value is None else min(1.0, max(0.0, value))
 
-    base = attack.name.partition("_sigma_")
+    base = attack.name.partition("_part_")
     label = ATTACKS.get(attack.name) or ATTACKS.get(base[0], attack.name.replace("_", " "))
     return {
         "attack": attack,

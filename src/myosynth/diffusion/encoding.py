@@ -22,19 +22,12 @@ def to_shape(signals: NDArray[Any], codec: SpectrogramCodec) -> tuple[Tensor, ND
     return shape, effort.double().cpu().numpy()
 
 
-def _column(segments: SegmentSet, name: str) -> NDArray[Any]:
-    """A column by which a model may be conditioned: the subject, the session or a further one."""
-    values: NDArray[Any] = (
-        getattr(segments, name) if name in ("subject", "session") else segments.columns[name]
-    )
-    return values
-
-
 def features_of(
     segments: SegmentSet, rows: NDArray[np.intp], conditions: Conditions, effort: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """Conditions of rows as numbers; a category that was not seen in training is missing."""
-    values = {name: _column(segments, name)[rows] for name in conditions.columns}
+    """Conditions of rows as numbers; columns not there and values never trained on are missing."""
+    has = {"subject": segments.subject, "session": segments.session, **segments.columns}
+    values = {name: has[name][rows] for name in conditions.columns if name in has}
     return conditions.features(effort, values, strict=False)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,15 +131,13 @@ class ParametricGenerator:
             metadata={"synthetic": True, "seed": seed, "model": {"kind": "parametric"}},
         )
 
-    def loss(self, signals: NDArray[Any], task: Sequence[str]) -> Array:
+    def loss(self, segments: SegmentSet) -> Array:
         """How far segments lie from the parameters: what an attacker with the model can look at.
 
         Parameters
         ----------
-        signals : array, (n, n_channels, n_times)
-            In volts.
-        task : sequence of str, (n,)
-            Known tasks.
+        segments : SegmentSet
+            n segments of known tasks.
 
         Returns
         -------
@@ -152,18 +150,19 @@ class ParametricGenerator:
         InputError
             If a task is unknown or the number of channels another one.
         """
-        unknown = sorted(set(map(str, task)) - set(self.parameters))
+        tasks = segments.task.tolist()
+        unknown = sorted(set(tasks) - set(self.parameters))
         if unknown:
             raise InputError(
                 f"the model knows the tasks {', '.join(self.tasks)}, not {', '.join(unknown)}"
             )
-        if signals.ndim != 3 or signals.shape[1] != len(self.channel_names):
+        if segments.n_channels != len(self.channel_names):
             raise InputError(
-                f"the model has {len(self.channel_names)} channels, the segments have the shape "
-                f"{signals.shape}"
+                f"the model has {len(self.channel_names)} channels, the segments have "
+                f"{segments.n_channels}"
             )
-        own = np.stack([self.parameters[str(name)] for name in task])
-        squares = ((measure(signals, self.fs) - own) / public_half_width()) ** 2
+        own = np.stack([self.parameters[name] for name in tasks])
+        squares = ((measure(segments.read(), self.fs) - own) / public_half_width()) ** 2
         parts = (slice(0, 1), slice(2, 4), slice(4, None))
         return np.stack([squares[..., part].mean(axis=(1, 2)) for part in parts], axis=1)
 

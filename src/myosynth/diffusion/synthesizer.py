@@ -13,7 +13,7 @@ from myosynth.diffusion.conditions import even_places, overall_effort
 from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.denoiser import Condition, spectral_loss
 from myosynth.diffusion.drawing import Draws
-from myosynth.diffusion.encoding import to_shape
+from myosynth.diffusion.encoding import features_of, to_shape
 from myosynth.diffusion.model import Model, load_model, save_model
 from myosynth.errors import InputError
 from myosynth.recordings import FloatArray, SegmentSet
@@ -228,8 +228,7 @@ class Synthesizer:
 
     def loss(
         self,
-        signals: FloatArray,
-        task: Sequence[str],
+        segments: SegmentSet,
         *,
         sigmas: Sequence[float] = _LOSS_SIGMAS,
         n_noise: int = 4,
@@ -239,10 +238,9 @@ class Synthesizer:
 
         Parameters
         ----------
-        signals : array, (n, n_channels, n_times)
-            In volts, of the length of training where the model has descriptors.
-        task : sequence of str, (n,)
-            Known tasks.
+        segments : SegmentSet
+            n segments of known tasks, of the length of training where the model has descriptors.
+            Further conditions that it has no column of count as missing.
         sigmas : sequence of float
             Noise levels.
         n_noise : int
@@ -254,24 +252,28 @@ class Synthesizer:
         -------
         array, (n, n_stages · n_sigmas), or one column more
             Stage by stage (envelope, planes), in the order of `sigmas`; before them, where the
-            model has descriptors, −2 ln of their density up to a constant. Further conditions count
-            as missing.
+            model has descriptors, −2 ln of their density up to a constant.
         """
-        tables = []
-        for start in range(0, len(signals), 64):
-            rows = slice(start, start + 64)
-            tables.append(self._losses(signals[rows], list(task[rows]), sigmas, n_noise, seed))
-        return np.concatenate(tables)
+        blocks = [np.arange(i, min(i + 64, len(segments))) for i in range(0, len(segments), 64)]
+        return np.concatenate([
+            self._losses(segments, rows, sigmas, n_noise, seed) for rows in blocks
+        ])  # fmt: skip
 
     # -- parts of the above
 
     def _losses(
-        self, signals: FloatArray, task: list[str], sigmas: Sequence[float], n: int, seed: int
+        self,
+        segments: SegmentSet,
+        rows: NDArray[np.intp],
+        sigmas: Sequence[float],
+        n: int,
+        seed: int,
     ) -> NDArray[np.float64]:
         model = self._model
-        shape, effort = to_shape(signals, model.codec)
-        features = model.conditions.features(effort)
-        task_id = torch.tensor([model.conditions.task_id(each) for each in task])
+        shape, effort = to_shape(segments.read(rows), model.codec)
+        features = features_of(segments, rows, model.conditions, effort)
+        ids = [model.conditions.task_id(each) for each in segments.task[rows].tolist()]
+        task_id = torch.tensor(ids)
         columns = []
         with torch.inference_mode():
             envelope, planes = model.codec.encode(shape)

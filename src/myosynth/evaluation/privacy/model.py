@@ -1,8 +1,8 @@
 """Attacks on a released model: does it fit its train segments better than other recordings?
 
-A model is a callable from (signals (n, n_channels, n_times) in volts, tasks (n,)) to losses
-(n, n_parts): of networks at fixed noise levels and fixed noise, of a parametric generator by group
-of parameters.
+A model is a callable from n segments to losses (n, n_parts): of networks at fixed noise levels and
+fixed noise, before them of a density of descriptors; of a parametric generator by group of
+parameters.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ __all__ = ["LossAttack", "ModelLoss", "Shadow", "lira", "loss_attack", "losses_o
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-ModelLoss = Callable[[NDArray[Any], NDArray[np.str_]], NDArray[Any]]
+ModelLoss = Callable[[SegmentSet], NDArray[Any]]
 Shadow = Callable[[SegmentSet, int], ModelLoss]
 
 _BATCH = 256
@@ -36,7 +36,7 @@ _BLOCK_SEGMENTS = 4.0  # overlapping neighbours go to the same side of a shadow 
 
 
 def losses_of(model_loss: ModelLoss, segments: SegmentSet, rows: Index) -> Array:
-    """Log losses of the chosen segments, (n, n_sigmas).
+    """Log losses of the chosen segments, (n, n_parts).
 
     Raises
     ------
@@ -46,10 +46,10 @@ def losses_of(model_loss: ModelLoss, segments: SegmentSet, rows: Index) -> Array
     parts = []
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
-        loss = np.asarray(model_loss(segments.read(batch), segments.task[batch]), dtype=np.float64)
+        loss = np.asarray(model_loss(segments[batch]), dtype=np.float64)
         if loss.ndim != 2 or len(loss) != len(batch) or loss.shape[1] == 0:
             raise InputError(
-                f"model_loss must give (n_segments, n_sigmas) losses, got {loss.shape} for "
+                f"model_loss must give (n_segments, n_parts) losses, got {loss.shape} for "
                 f"{len(batch)} segments"
             )
         parts.append(loss)
@@ -97,7 +97,7 @@ def loss_attack(
 
     Parameters
     ----------
-    train, holdout, others : (log losses (n, n_sigmas), Described)
+    train, holdout, others : (log losses (n, n_parts), Described)
         Members, non-members and other subjects.
     groups : Groups
         Subject and task of members and non-members.
@@ -111,7 +111,7 @@ def loss_attack(
     members, non_members = (known / spread).mean(axis=1), (held / spread).mean(axis=1)
     together = _figures("loss", members, non_members, groups, rng)
     attacks = [together] + [
-        _figures(f"loss_sigma_{k}", known[:, k], held[:, k], groups, rng)
+        _figures(f"loss_part_{k}", known[:, k], held[:, k], groups, rng)
         for k in range(known.shape[1])
         if known.shape[1] > 1
     ]
@@ -292,7 +292,7 @@ def _halves(segments: SegmentSet, rows: Index, rng: np.random.Generator) -> NDAr
 
 
 def _likelihood_ratio(target: Array, confidence: Array, inside: NDArray[np.bool_]) -> Array:
-    """Mean over noise levels of log p(in) − log p(out); target (n, s), confidence (n, m, s)."""
+    """Mean over parts of log p(in) − log p(out); target (n, s), confidence (n, m, s)."""
     weight = inside[:, :, None].astype(float)
     mean_in = (confidence * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1)
     mean_out = (confidence * (1 - weight)).sum(axis=1) / np.maximum((1 - weight).sum(axis=1), 1)

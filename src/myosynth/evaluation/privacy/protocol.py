@@ -82,8 +82,8 @@ def audit(
     synthetic : SegmentSet
         Same rate, channels and length.
     model_loss : callable, optional
-        From (signals (n, n_channels, n_times), tasks (n,)) to losses (n, n_sigmas) at fixed noise
-        levels and fixed noise; adds the attacks on the model.
+        From a set of n segments to losses (n, n_parts) that are the same each time, as
+        `Synthesizer.loss` is; adds the attacks on the model.
     shadow : callable, optional
         From (segments, seed) to the `model_loss` of a small model trained on them; adds the attack
         with eight shadow models (slow). Needs `model_loss`.

@@ -53,7 +53,7 @@ class Attack:
         ``stft``, ``periodogram``, ``waveform``, ``fingerprints`` (the three together),
         ``envelope`` (a hint),
         ``subject_membership``, ``linkage``, ``attribute_inference``, ``nearest_neighbour``;
-        on the model ``loss``, ``loss_sigma_<k>``, ``loss_subject``, ``lira``.
+        on the model ``loss``, ``loss_part_<k>``, ``loss_subject``, ``lira``.
     unit : str
         What is attacked: ``segment`` or ``subject``.
     figure : str
