@@ -205,8 +205,13 @@ def test_a_model_card_says_that_the_model_holds_averages_by_person(tmp_path, mon
         "myosynth.diffusion.Synthesizer.from_pretrained", lambda path: Describing(), raising=True
     )
     (tmp_path / "config.json").write_text("{}")
-    (card,) = write_card(tmp_path, scores=scores(), audit=audit())
-    assert "This model holds averages by person" in parts(card)[1]
+    attacked = audit()
+    part = Attack("loss_part_2", "segment", "tpr", 0.03, 0.01, "x")
+    attacked.threats["model"] = Threat("leak_found", "It remembers.", "No.", attacks=[part])
+    (card,) = write_card(tmp_path, scores=scores(), audit=attacked)
+    body = parts(card)[1]
+    assert "This model holds averages by person" in body
+    assert "Was this segment in the training set? (loss), part 2 of it" in body
 
 
 def test_differential_privacy_is_stated_with_its_unit(synthetic, tmp_path):

@@ -12,7 +12,7 @@ from myosynth.app.provenance import (
     read_provenance,
 )
 from myosynth.app.report import read_audit, read_scores, utility_of
-from myosynth.app.report_audit import ATTACKS, DISGUISES, FIGURES, LEVELS, PRINCIPLES
+from myosynth.app.report_audit import DISGUISES, FIGURES, LEVELS, PRINCIPLES, attack_label
 from myosynth.app.report_pages import page, write_text
 from myosynth.app.report_words import TITLES, summarise, task_verdicts
 from myosynth.errors import InputError
@@ -259,7 +259,7 @@ def _of_audit(audit: Audit | None, is_model: bool) -> dict[str, Any]:
                 "threat": threat,
                 "canaries": [(DISGUISES.get(one.disguise, one.disguise), one) for one in canaries],
                 "attacks": [
-                    (ATTACKS.get(one.name, one.name), FIGURES.get(one.figure, one.figure), one)
+                    (attack_label(one.name), FIGURES.get(one.figure, one.figure), one)
                     for one in threat.attacks
                     if one.evidence and one.value is not None
                 ],

@@ -153,15 +153,20 @@ def _with_power(word: str, threat: Threat) -> str:
     return f"{word} at power {threat.power:.2f}"
 
 
+def attack_label(name: str) -> str:
+    """What an attack is called on a page."""
+    whole, _, part = name.partition("_part_")
+    label = ATTACKS.get(whole, whole.replace("_", " "))
+    return f"{label}, part {part} of it" if part else label
+
+
 def _attack_line(attack: Attack) -> dict[str, Any]:
     def at(value: float | None) -> float | None:
         return None if value is None else min(1.0, max(0.0, value))
 
-    base = attack.name.partition("_part_")
-    label = ATTACKS.get(attack.name) or ATTACKS.get(base[0], attack.name.replace("_", " "))
     return {
         "attack": attack,
-        "label": f"{label}, part {base[2]} of it" if base[2] else label,
+        "label": attack_label(attack.name),
         "figure": FIGURES.get(attack.figure, attack.figure),
         "dot": at(attack.value),
         "start": at(attack.low),
@@ -182,5 +187,5 @@ def _canary_table(canaries: Sequence[Canary]) -> list[dict[str, Any]]:
         if canary.attack == "fingerprints":
             line["together"] = canary
         else:
-            line["each"][ATTACKS.get(canary.attack, canary.attack)] = canary
+            line["each"][attack_label(canary.attack)] = canary
     return list(lines.values())

@@ -133,7 +133,8 @@ def model_threat(
         )
         step = (
             "Do not release the model; release synthetic data that pass their own audit, or train "
-            "for a shorter time, on more people, or with differential privacy."
+            "without descriptors (descriptors: false), for a shorter time, on more people, or with "
+            "differential privacy."
         )
     elif loss.smallest_auc <= LARGEST_MISSED_AUC and n_holdout >= FEW_HOLDOUT:
         verdict = "none_found"
