@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from myosynth.errors import InputError
 from myosynth.recordings import SegmentSet
 
-__all__ = ["Conditions", "EffortDensity", "even_places", "overall_effort"]
+__all__ = ["Conditions", "EffortDensity", "columns_of", "even_places", "overall_effort"]
 
 Array = NDArray[np.float64]
 
@@ -264,14 +264,18 @@ class Conditions:
         )
 
 
+def columns_of(segments: SegmentSet) -> dict[str, NDArray[Any]]:
+    """What a model may be conditioned on: the subject, the session and further columns."""
+    own = {"subject": segments.subject, "session": segments.session}
+    return own | segments.columns | own  # a further column of the same name does not count
+
+
 def _column(segments: SegmentSet, name: str) -> NDArray[Any]:
-    if name in ("subject", "session"):
-        column: NDArray[Any] = getattr(segments, name)
-        return column
-    if name not in segments.columns:
-        known = ", ".join(["subject", "session", *segments.columns])
+    has = columns_of(segments)
+    if name not in has:
+        known = ", ".join(has)
         raise InputError(f"the segments have no column {name!r} to condition on; they have {known}")
-    return segments.columns[name]
+    return has[name]
 
 
 def _is_number(spec: Sequence[Any]) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from myosynth.diffusion.codec import SpectrogramCodec
-from myosynth.diffusion.conditions import Conditions
+from myosynth.diffusion.conditions import Conditions, columns_of
 from myosynth.diffusion.model import Model
 from myosynth.recordings import SegmentSet
 
@@ -26,7 +26,7 @@ def features_of(
     segments: SegmentSet, rows: NDArray[np.intp], conditions: Conditions, effort: NDArray[Any]
 ) -> NDArray[np.float32]:
     """Conditions of rows as numbers; columns not there and values never trained on are missing."""
-    has = {"subject": segments.subject, "session": segments.session, **segments.columns}
+    has = columns_of(segments)
     values = {name: has[name][rows] for name in conditions.columns if name in has}
     return conditions.features(effort, values, strict=False)
 
