@@ -248,6 +248,22 @@ def test_who_is_always_told_apart_is_not_told_apart_for_sure(rng):
     assert got.draws["all", "c2st"].std() > 1e-3
 
 
+@pytest.mark.parametrize(("people", "half"), [(6, 0.350), (24, 0.105)])
+def test_a_share_of_one_may_be_chance_where_people_are_few(rng, people, half):
+    """By hand: s = (n + 2) / (n + 4), t(2n) √(s (1 − s) / (n + 2)) with n people but one."""
+    names = np.array([f"a{i % people}" for i in range(96)])
+    drawn = noise_sample(rng, 96)
+    one = Sample(drawn.table, drawn.psd, names)
+    two = Sample(drawn.table, drawn.psd, np.char.replace(names, "a", "b"))
+    splits = SubjectHalves(names, 200, rng)
+    halves = splits.rows(one.subject), splits.rows(one.subject)
+    got = compare(one, two, Scale.fit(one, 1, FS), seed=0, halves=halves, c2st=False)
+    for metric in ("recall", "coverage"):
+        assert got.values["all", metric] == 1
+        _, high = interval_of(1.0, got.draws["all", metric])
+        assert high - 1 == pytest.approx(half, rel=0.12)
+
+
 @pytest.mark.parametrize(
     ("people", "named", "pairs"), [(4, True, 16), (12, True, 110), (12, False, 55)]
 )

@@ -288,7 +288,9 @@ class SpectrogramCodec(nn.Module):
         """The envelope map, not standardised: bands, and below them the texture."""
         if not self.texture.n_rows:
             return bands
-        rows = self.texture.measure(flat, self.stft.inverse(carrier))
+        coloured = carrier * self._colour(self.envelope_scale(bands))
+        white, coloured = self.stft.inverse(carrier), self.stft.inverse(coloured)
+        rows = self.texture.measure(flat, white, coloured)
         return torch.cat([bands, rows[..., None].expand(-1, -1, -1, bands.shape[-1])], 2)
 
     def decode(
@@ -345,14 +347,23 @@ class SpectrogramCodec(nn.Module):
                 ring = self.texture.with_spectrum(ring, rows)
             whitened = self._spectrum(ring)
             if self.texture.n_rows:
-                # the peakedness is that of the carrier under the map which the signal has by now
-                own = self.envelope_scale(self.log_envelope(whitened))
-                carrier = self.stft.inverse(whitened / own)
-                change = self.texture.with_peaks(carrier, rows) - carrier
-                whitened = whitened + self.stft(change) * own
+                whitened = self._peaked(whitened, rows[..., -2], coloured=False)
+                whitened = self._peaked(whitened, rows[..., -1], coloured=True)
             step = wanted[:, :, : self.n_bands] - self.log_envelope(whitened)
             whitened = whitened * self.envelope_scale(step.clamp(-_LARGEST_STEP, _LARGEST_STEP))
         return self._standardised(whitened / scale)
+
+    def _peaked(self, whitened: Tensor, wanted: Tensor, *, coloured: bool) -> Tensor:
+        """The carrier under the map that the signal has by now made as peaked as `wanted`."""
+        own = self.envelope_scale(self.log_envelope(whitened))
+        scale = own / self._colour(own) if coloured else own
+        carrier = self.stft.inverse(whitened / scale)
+        change: Tensor = self.stft(self.texture.with_peaks(carrier, wanted) - carrier)
+        return whitened + change * scale
+
+    def _colour(self, scale: Tensor) -> Tensor:
+        """Amplitude by bin of a whole segment (B, C, F, 1), of its `envelope_scale`."""
+        return scale.square().mean(-1, keepdim=True).sqrt() * self.bin_rms
 
     def _standardised(self, carrier: Tensor) -> Tensor:
         """Complex carrier (B, C, F, N) → planes of about unit variance."""

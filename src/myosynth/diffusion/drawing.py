@@ -17,10 +17,10 @@ from myosynth.recordings import FloatArray
 
 __all__ = ["Draws"]
 
-# The envelope map is drawn in more steps: its chance variation is decided at low noise (ADR 0018).
-# Given the map, nothing of the planes is decided above a noise level of 8 (ADR 0019), and little
-# below 0.1 (ADR 0020).
-_ENVELOPE_STEPS, _LEVELS_GIVEN_A_MAP = 3, (0.1, 8.0)
+# The envelope map is drawn in more steps: its chance variation is decided at low noise (ADR 0018),
+# but not below 0.1, nor anything above 15 (ADR 0021). Given it, nothing of the planes is decided
+# above a noise level of 8 (ADR 0019), and little below 0.1 (ADR 0020).
+_ENVELOPE_STEPS, _LEVELS_OF_A_MAP, _LEVELS_GIVEN_A_MAP = 3, (0.1, 15.0), (0.1, 8.0)
 
 
 class Draws:
@@ -116,7 +116,8 @@ class Draws:
 
         view = windowed(denoise, condition, shape[-1], self.model.shape_of(name)[-1])
         if name == "envelope":
-            return draw(self.sampler, view, noise, _ENVELOPE_STEPS * self.n_steps)
+            n_steps = _ENVELOPE_STEPS * self.n_steps
+            return draw(self.sampler, view, noise, n_steps, _LEVELS_OF_A_MAP)
         # without whitening some bins stand above such noise
         given = "envelope" in self.model.stages and self.model.settings.whitening
         levels = _LEVELS_GIVEN_A_MAP if given else ALL_LEVELS

@@ -16,9 +16,10 @@ class Texture(nn.Module):
 
     The fine spectrum is the log power of the whitened signal in `n_bands` triangular bands over
     windows of `n_long` samples; the peakedness is the log kurtosis of the carrier, which is
-    high where single action potentials stand out. `with_spectrum` and `with_peaks` bring a signal
-    to given values, or nearer to them, by the smallest change of its kind: a filter, and a power
-    of the amplitude.
+    high where single action potentials stand out, once as it is (its high frequencies count most,
+    as in the gaps between potentials) and once in the colour of the segment (as in the potentials).
+    `with_spectrum` and `with_peaks` bring a signal to given values, or nearer to them, by the
+    smallest change of its kind: a filter, and a power of the amplitude.
 
     Source: the idea of describing a texture by such statistics, and of drawing it by bringing a
     signal to them in turns, is that of Portilla & Simoncelli 2000 (doi 10.1023/A:1026553619983).
@@ -41,7 +42,7 @@ class Texture(nn.Module):
         super().__init__()
         self.n_long = n_long
         self.n_bands = min(n_bands, n_lines)
-        self.n_rows = self.n_bands + 1 if self.n_bands else 0
+        self.n_rows = self.n_bands + 2 if self.n_bands else 0
         self.register_buffer("window", torch.hann_window(n_long), persistent=False)
         to_bands, to_lines = band_matrices(n_lines, max(1, self.n_bands))
         self.register_buffer("to_bands", to_bands, persistent=False)
@@ -53,9 +54,10 @@ class Texture(nn.Module):
         mean: Tensor = torch.fft.rfft(frames).abs().square().mean(-2)
         return mean
 
-    def measure(self, ring: Tensor, carrier: Tensor) -> Tensor:
-        """Whitened signal and carrier (B, C, T) → (B, C, n_rows)."""
-        return torch.cat([self._spectrum(ring), _peakedness(carrier)[..., None]], dim=-1)
+    def measure(self, ring: Tensor, carrier: Tensor, coloured: Tensor) -> Tensor:
+        """Whitened signal and carrier, white and coloured, (B, C, T) → (B, C, n_rows)."""
+        peaked = torch.stack([_peakedness(carrier), _peakedness(coloured)], dim=-1)
+        return torch.cat([self._spectrum(ring), peaked], dim=-1)
 
     def with_spectrum(self, ring: Tensor, rows: Tensor) -> Tensor:
         """The whitened signal, filtered so that its fine spectrum is as `rows` (B, C, n_rows)."""
@@ -65,9 +67,9 @@ class Texture(nn.Module):
         gain = functional.pad(gain, (0, above), mode="replicate")
         return filtered(ring, gain)
 
-    def with_peaks(self, carrier: Tensor, rows: Tensor) -> Tensor:
-        """The carrier to a power, signs and RMS kept, so that it is as peaked as `rows` say."""
-        size, wanted = carrier.abs().clamp_min(1e-6), rows[..., -1]
+    def with_peaks(self, carrier: Tensor, wanted: Tensor) -> Tensor:
+        """The carrier to a power, signs and RMS kept, so that it is `wanted` (B, C) peaked."""
+        size = carrier.abs().clamp_min(1e-6)
         low = torch.full_like(wanted, _LEAST_EXPONENT)
         high = torch.full_like(wanted, _MOST_EXPONENT)
         for _ in range(_N_BISECTIONS):

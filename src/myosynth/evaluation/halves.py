@@ -10,9 +10,10 @@ within a subject, which would count their scatter twice. Of the halves' values T
   zero where the samples differ, and large for distances near zero. There L rises and falls with
   the value itself, so that small values would get too short an interval.
 
-The variance used is L + Q / 2 for distances, which cannot fall below zero, and L for MMD², shares
-and areas under a curve, which are not bent there (areas get more: `fidelity`). The share of Q was
-chosen by simulation: benchmarks/calibration.py shows how often the intervals hold the truth.
+The variance used is L + Q / 2 for distances, which cannot fall below zero (L + Q / 4 for the
+largest difference of distributions), and L for MMD², shares and areas under a curve, which are not
+bent there (areas and shares get more: `fidelity`). The share of Q was chosen by simulation:
+benchmarks/calibration.py shows how often the intervals hold the truth.
 Intervals are those of Student's t with as many degrees of freedom as contrasts between subjects.
 
 Sources: McCarthy (1969), doi:10.2307/1402116, balanced half-samples and their complements; Efron
