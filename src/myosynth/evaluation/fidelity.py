@@ -232,11 +232,26 @@ def compare(
 
 
 def _contrasts(a: Sample, b: Sample) -> int:
-    """Degrees of freedom: between the subjects of the side with fewer, or of both where both name
-    their own. Segments that name nobody are each their own."""
+    """Between the subjects of the side with fewer, or of both where both name their own.
+
+    Segments that name nobody are each their own.
+    """
+    return (2 if _apart(a, b) else 1) * _of_one_side(a, b)
+
+
+def _degrees(a: Sample, b: Sample) -> float:
+    """Degrees of freedom: those of one side, and more where the other has subjects of its own."""
+    return (_BOTH_SIDES if _apart(a, b) else 1.0) * _of_one_side(a, b)
+
+
+def _of_one_side(a: Sample, b: Sample) -> int:
+    return max(1, min(_n_own(a), _n_own(b)) - 1)
+
+
+def _apart(a: Sample, b: Sample) -> bool:
+    """Whether both name several subjects, and none of them is in both."""
     one, two = (set(each.subject.tolist()) for each in (a, b))
-    apart = min(len(one), len(two)) > 1 and not one & two
-    return max(1, (2 if apart else 1) * (min(_n_own(a), _n_own(b)) - 1))
+    return min(len(one), len(two)) > 1 and not one & two
 
 
 def _pairs(a: Sample, b: Sample) -> int:
@@ -348,6 +363,10 @@ def _areas(won: Array, halves: tuple[Index, Index]) -> tuple[Array, Array]:
 _RETRAINED, _PAIRS = 1.15, 5
 
 
+# Between one and two sides' degrees of freedom, as Satterthwaite (1946, doi 10.2307/3002019) has it
+# for a sum of variances that need not be equal; chosen by the same simulation.
+_BOTH_SIDES = 1.4
+
 # An area takes half a pair of people of either kind, as Jeffreys' prior. A share of segments is
 # one of people: it takes the two of either kind of Agresti & Coull (1998, doi
 # 10.1080/00031305.1998.10480550), without which intervals of six people held the truth in 88 to
@@ -369,16 +388,16 @@ def _spreads(
     Source: Jeffreys' prior, as in Brown et al. (2001), doi:10.1214/ss/1009213286.
     """
     rng = np.random.default_rng([seed, 1])
-    n_contrasts, n_people = _contrasts(a, b), max(1, min(_n_own(a), _n_own(b)) - 1)
+    degrees = _degrees(a, b)
     draws = {}
     for key, (one, two) in seen.items():
         metric, least = key[1], 0.0
         if metric in _PRIOR:
-            n = _pairs(a, b) if metric == "c2st" else n_people
+            n = _pairs(a, b) if metric == "c2st" else _of_one_side(a, b)
             share = (n * values[key] + _PRIOR[metric]) / (n + 2 * _PRIOR[metric])
             least = float(np.sqrt(share * (1 - share) / (n + 2)))
         beyond = _BEYOND.get(metric, 0.5)
-        draws[key] = spread_of(one, two, n_contrasts, rng, beyond=beyond, least_sd=least)
+        draws[key] = spread_of(one, two, degrees, rng, beyond=beyond, least_sd=least)
         if metric == "c2st":
             draws[key] *= _RETRAINED
     return draws

@@ -14,7 +14,8 @@ The variance used is L + Q / 2 for distances, which cannot fall below zero (L + 
 largest difference of distributions), and L for MMD², shares and areas under a curve, which are not
 bent there (areas and shares get more: `fidelity`). The share of Q was chosen by simulation:
 benchmarks/calibration.py shows how often the intervals hold the truth.
-Intervals are those of Student's t with as many degrees of freedom as contrasts between subjects.
+Intervals are those of Student's t with degrees of freedom between those of one side's subjects and
+of both.
 
 Sources: McCarthy (1969), doi:10.2307/1402116, balanced half-samples and their complements; Efron
 (1982), The jackknife, the bootstrap and other resampling plans, chapter 8; Davison & Hinkley
@@ -89,7 +90,7 @@ def _evenly(rows: Index, size: int) -> Index:
 def spread_of(
     one: Array,
     two: Array,
-    n_contrasts: int,
+    degrees: float,
     rng: np.random.Generator,
     *,
     beyond: float = 0.5,
@@ -101,8 +102,8 @@ def spread_of(
     ----------
     one, two : array, (n_pairs,)
         The metric on the halves and on their complements.
-    n_contrasts : int
-        Degrees of freedom, ≥ 1: one less than the subjects on the side with fewer.
+    degrees : float
+        Of freedom, ≥ 1: one less than the subjects on the side with fewer, or more.
     rng : Generator
         Of what the halves do not show.
     beyond : float
@@ -119,5 +120,5 @@ def spread_of(
     seen = float(np.mean(odd**2))
     wanted = max(seen + beyond * float(np.var(even)), least_sd**2)
     odd = odd + np.sqrt(wanted - seen) * rng.standard_normal(len(odd))
-    heavier = float(student_t.ppf(0.975, n_contrasts)) / _NORMAL
+    heavier = float(student_t.ppf(0.975, degrees)) / _NORMAL
     return np.concatenate([odd, -odd]) * heavier
