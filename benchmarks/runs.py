@@ -488,6 +488,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     worst = [row["z"] for row in every if row["z"] is not None]
     found["z_worst"] = max(worst) if worst else None
     found["c2st"] = _mean(_of(rows, group="all", metric="c2st"), "value", "low", "high")
+    found["w1_same"] = _mean(every, "floor_same")
     found["c2st_same"] = _mean(_of(rows, group="all", metric="c2st"), "floor_same")
     found["c2st_higher_order"] = _mean(_of(rows, group="higher_order", metric="c2st"), "value")
     found["lsd"] = _mean(_of(rows, group="spectral", metric="lsd"), "value", "low", "high")

@@ -33,8 +33,8 @@ AXES: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 COLUMNS = {
     "z_time": "z time", "z_spectral": "z spectral", "z_envelope": "z envelope",
-    "z_higher_order": "z higher order", "z": "z mean", "w1": "W1 mean, SD", "c2st": "C2ST",
-    "c2st_same": "C2ST same people", "tstr_over_trtr": "TSTR/TRTR",
+    "z_higher_order": "z higher order", "z": "z mean", "w1": "W1 mean, SD",
+    "w1_same": "W1 same people", "c2st": "C2ST", "c2st_same": "C2ST same people", "tstr_over_trtr": "TSTR/TRTR",
 }  # fmt: skip
 
 INTRODUCTION = """# Scaling
@@ -171,10 +171,11 @@ def _value(row: Any, axis: str) -> float:
 
 def _measures(rows: list[Any], axis: str) -> tuple[list[float], dict[str, list[float]]]:
     at = sorted({_value(row, axis) for row in rows})
-    found: dict[str, list[float]] = {"w1": [], "c2st": [], "steps": [], "draw": []}
+    found: dict[str, list[float]] = {"w1": [], "w1_same": [], "c2st": [], "steps": [], "draw": []}
     for value in at:
         same = [row for row in rows if _value(row, axis) == value]
         found["w1"].append(float(np.mean([r["summary"]["w1"][0] for r in same])))
+        found["w1_same"].append(float(np.mean([r["summary"]["w1_same"] for r in same])))
         found["c2st"].append(float(np.mean([r["summary"]["c2st"][0] for r in same])))
         found["steps"].append(float(np.mean([r["steps_per_second"] for r in same])))
         found["draw"].append(float(np.mean([r["drawing"]["draw_cpu_seconds_each"] for r in same])))
@@ -194,6 +195,10 @@ def figure(axes: dict[str, list[Any]], path: Path) -> None:
         for line, (measure, label) in enumerate(labels.items()):
             axis = grid[line, column]
             axis.plot(at, found[measure], marker="o", color=f"C{line}")
+            if measure == "w1":
+                axis.plot(at, found["w1_same"], ls="--", color="0.5", label="same people")
+                if not column:
+                    axis.legend(frameon=False)
             axis.margins(y=0.15)
             axis.set_xscale("log")
             axis.set_xticks(at, [f"{value:g}" for value in at])
