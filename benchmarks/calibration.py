@@ -1,6 +1,6 @@
 """Calibration of `evaluate`'s statistics on simulated cohorts in which nothing differs.
 
-    python benchmarks/calibration.py [--repeats 200] [--pool 160] [--subjects 12] [--task squat]
+    python benchmarks/calibration.py [--repeats 200] [--pool 600] [--subjects 12] [--task squat]
 
 Two halves of one simulated cohort, split by subject, are compared again and again, each time with
 other subjects. Prints JSON: the share of repeats in which the 95 % interval of each metric holds
@@ -46,7 +46,7 @@ def nobody(sample: Sample) -> Sample:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--pool", type=int, default=160, help="simulated subjects to draw from")
+    parser.add_argument("--pool", type=int, default=600, help="simulated subjects to draw from")
     parser.add_argument("--subjects", type=int, default=12, help="subjects on either side")
     parser.add_argument("--bootstrap", type=int, default=200)
     parser.add_argument("--task", default="squat")
