@@ -34,7 +34,8 @@ AXES: dict[str, tuple[str, tuple[Any, ...]]] = {
 COLUMNS = {
     "z_time": "z time", "z_spectral": "z spectral", "z_envelope": "z envelope",
     "z_higher_order": "z higher order", "z": "z mean", "w1": "W1 mean, SD",
-    "w1_same": "W1 same people", "c2st": "C2ST", "c2st_same": "C2ST same people", "tstr_over_trtr": "TSTR/TRTR",
+    "w1_same": "W1 same people", "c2st": "C2ST", "c2st_same": "C2ST same people",
+    "tstr_over_trtr": "TSTR/TRTR",
 }  # fmt: skip
 
 INTRODUCTION = """# Scaling
