@@ -104,7 +104,7 @@ def test_means_of_a_summary_leave_out_what_is_not_given() -> None:
     def row(task: str, group: str, z: float | None) -> dict[str, Any]:
         ends = {"z_low": None if z is None else z - 1, "z_high": None if z is None else z + 1}
         return {"task": task, "group": group, "metric": "w1", "value": 2.0, "low": 1.0,
-                "high": 3.0, "z": z, "c3_z": z, **ends}  # fmt: skip
+                "high": 3.0, "floor_same": 1.5, "z": z, "c3_z": z, **ends}  # fmt: skip
 
     found = runs.summary([row("pull", "time", 0.1), row("push", "time", 0.3),
                           row("pull", "envelope", None)])  # fmt: skip
@@ -113,6 +113,7 @@ def test_means_of_a_summary_leave_out_what_is_not_given() -> None:
     assert found["z"] == pytest.approx([0.2, -0.8, 1.2])
     assert found["z_worst"] == 0.3
     assert found["w1"] == [2.0, 1.0, 3.0]
+    assert found["w1_same"] == 1.5
 
 
 @pytest.mark.filterwarnings("ignore:__array_.*:DeprecationWarning")

@@ -283,11 +283,12 @@ def test_planes_begin_where_the_map_leaves_something_open(
 
     monkeypatch.setattr(drawing, "draw", watched)
     synthesizer[0].sample("lift", 1)
-    assert asked == [(12, ALL_LEVELS), (4, (0.1, 8.0))]
+    a_map = (12, (0.1, 15.0))
+    assert asked == [a_map, (4, (0.1, 8.0))]
     for number, (changed, steps) in enumerate(
         [
             ({"stages": "one"}, [(15, ALL_LEVELS)]),
-            ({"whitening": False}, [(12, ALL_LEVELS), (4, ALL_LEVELS)]),
+            ({"whitening": False}, [a_map, (4, ALL_LEVELS)]),
         ]
     ):
         settings = TrainingSettings(**{**SMALL.to_dict(), **changed})
