@@ -231,20 +231,13 @@ def compare(
     return Comparison(values, _spreads(values, seen, a, b, seed), p)
 
 
-def _contrasts(a: Sample, b: Sample) -> int:
-    """Between the subjects of the side with fewer, or of both where both name their own.
-
-    Segments that name nobody are each their own.
-    """
-    return (2 if _apart(a, b) else 1) * _of_one_side(a, b)
-
-
 def _degrees(a: Sample, b: Sample) -> float:
     """Degrees of freedom: those of one side, and more where the other has subjects of its own."""
     return (_BOTH_SIDES if _apart(a, b) else 1.0) * _of_one_side(a, b)
 
 
 def _of_one_side(a: Sample, b: Sample) -> int:
+    """Contrasts between subjects of the side with fewer; unnamed segments are each their own."""
     return max(1, min(_n_own(a), _n_own(b)) - 1)
 
 
@@ -256,7 +249,8 @@ def _apart(a: Sample, b: Sample) -> bool:
 
 def _pairs(a: Sample, b: Sample) -> int:
     """How many pairs of people an area under a curve rests on."""
-    return min(_n_own(a) * _n_own(b), _PAIRS * _contrasts(a, b))
+    n_contrasts = (2 if _apart(a, b) else 1) * _of_one_side(a, b)
+    return min(_n_own(a) * _n_own(b), _PAIRS * n_contrasts)
 
 
 def _n_own(sample: Sample) -> int:
