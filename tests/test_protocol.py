@@ -125,15 +125,45 @@ def test_round_trip_shows_its_own_loss_only(scores_of_truth):
     assert shape["round_trip"] < shape["floor_same"] + 0.2
 
 
-@pytest.mark.slow
-def test_holdout_as_synthetic_is_zero_and_other_people_are_one(monkeypatch):
-    """In six cohorts: of 95 % intervals some miss, so that the share is tested at one."""
+def without_forests(*samples, **settings):
+    return compare(*samples, **{**settings, "c2st": False})
 
-    def without_forests(*samples, **settings):
-        return compare(*samples, **{**settings, "c2st": False})
 
+@pytest.fixture
+def quickly(monkeypatch):
     monkeypatch.setattr("myosynth.evaluation.protocol.compare", without_forests)
     monkeypatch.setattr("myosynth.evaluation.protocol._utility", lambda *_: [])
+
+
+def test_what_can_be_compared_once_is_averaged_over_picks(quickly):
+    """Few holdout segments and twenty times as many synthetic ones: which are taken is chance."""
+    few, many = range(5), range(50)
+    real = SegmentSet.concatenate([
+        cohort(few, "train", 1, n=4), cohort(few, "holdout", 2, n=2), cohort(few, "unseen", 3, n=2),
+    ])  # fmt: skip
+    synthetic = cohort(many, "", 4, n=4)
+    counts, rows = [], []
+    for n_repeats in (2, 20):
+        seen = [evaluate(real, synthetic, n_bootstrap=20, n_repeats=n_repeats, seed=seed, n_jobs=1)
+                for seed in range(4)]  # fmt: skip
+        counts.append(seen[0].provenance_counts["segments_compared"]["pull"])
+        rows.append(
+            [
+                [row[name] for row in each.select(metric="w1")]
+                for name in ("value", "floor_same", "c3")
+                for each in seen
+            ]
+        )
+    assert counts == [10, 10]
+    spread = [np.array(each).reshape(3, 4, -1).std(axis=1).mean(axis=1) for each in rows]
+    # two picks against twenty: 1 / √10 of the chance, if that were all of it
+    assert (spread[1] < 0.5 * spread[0]).all()
+    assert np.mean(rows[1][:4]) == pytest.approx(np.mean(rows[0][:4]), rel=0.15)
+
+
+@pytest.mark.slow
+def test_holdout_as_synthetic_is_zero_and_other_people_are_one(quickly):
+    """In six cohorts: of 95 % intervals some miss, so that the share is tested at one."""
     settings = {**QUICK, "n_bootstrap": 100}
     held, z = [], []
     for first in range(0, 600, 100):

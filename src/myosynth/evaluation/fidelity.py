@@ -35,6 +35,7 @@ __all__ = [
     "Scale",
     "compare",
     "describe",
+    "distances",
     "effort_response",
 ]
 
@@ -213,11 +214,7 @@ def compare(
     """
     left, right = scale.apply(a.table), scale.apply(b.table)
     every = scale.groups["all"]
-    values = _one_by_one(left, right, scale) | _spectra(_mean(a.psd), _mean(b.psd), scale)
-    seen: dict[Key, tuple[Array, Array]] = {}
-    if halves is not None:
-        seen = _in_halves(a, b, left, right, scale, halves)
-    _add_joint(left[:, every], right[:, every], halves, values, seen)
+    values, seen = _values(a, b, left, right, scale, halves)
     p = _p_of_no_difference(a, b, left[:, every], right[:, every], seed)
     if c2st:
         for group in C2ST_GROUPS:
@@ -229,6 +226,27 @@ def compare(
             if halves is not None:
                 seen[group, "c2st"] = _areas(won, halves)
     return Comparison(values, _spreads(values, seen, a, b, seed), p)
+
+
+def distances(a: Sample, b: Sample, scale: Scale) -> dict[Key, float]:
+    """The values of `compare` but for its classifiers."""
+    return _values(a, b, scale.apply(a.table), scale.apply(b.table), scale, None)[0]
+
+
+def _values(
+    a: Sample,
+    b: Sample,
+    left: Array,
+    right: Array,
+    scale: Scale,
+    halves: tuple[Index, Index] | None,
+) -> tuple[dict[Key, float], dict[Key, tuple[Array, Array]]]:
+    """All but classifiers, of the samples and in their halves."""
+    values = _one_by_one(left, right, scale) | _spectra(_mean(a.psd), _mean(b.psd), scale)
+    seen = {} if halves is None else _in_halves(a, b, left, right, scale, halves)
+    every = scale.groups["all"]
+    _add_joint(left[:, every], right[:, every], halves, values, seen)
+    return values, seen
 
 
 def _degrees(a: Sample, b: Sample) -> float:

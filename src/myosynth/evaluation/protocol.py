@@ -8,7 +8,9 @@ For each task and metric
   people, 1 = as far off as other people.
 All of them compare samples of one size n, the largest that every comparison of the task can give:
 between two samples of the same distribution a distance falls with n, a classifier's success rises
-with n, and unequal sizes would set value and floors on different axes.
+with n, and unequal sizes would set value and floors on different axes. Where a side has more than
+n, distances of the value, floor_same and C3 are means over `n_repeats` random picks; classifiers,
+intervals and other surrogates are of the first.
 z is not given where floor_new is not clearly worse than floor_same, that is where the 95 % interval
 of their difference (subjects resampled) does not exclude zero.
 """
@@ -16,7 +18,7 @@ of their difference (subjects resampled) does not exclude zero.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from myosynth.evaluation.fidelity import (
     Key,
     Sample,
     compare,
+    distances,
     effort_response,
 )
 from myosynth.evaluation.halves import SubjectHalves
@@ -105,7 +108,7 @@ def evaluate(
         Deviations behind each interval of fidelity: halves of the subjects and their complements
         (`halves`); resamples of test subjects behind those of utility.
     n_repeats : int
-        Random splits by subject behind floor_new.
+        Random splits by subject behind floor_new, and random picks of n segments behind the rest.
     max_segments : int
         Most segments of one task and split that are used, ≥ 8: bounds time and memory.
     n_jobs : int
@@ -189,11 +192,19 @@ def _task_rows(
     n = _common_size(task, pool)
     known = np.concatenate([task.train.subject, task.holdout.subject])
     halves = SubjectHalves(known, settings.n_bootstrap // 2, rng)
+    chance = rng.spawn(1)[0]
 
     def against(reference: Sample, sample: Sample, *, spread: bool = False) -> Comparison:
         a, b = _pick(reference, n, rng), _pick(sample, n, rng)
         rows = (halves.rows(a.subject), halves.rows(b.subject)) if spread else None
-        return compare(a, b, task.scale, seed=settings.seed, halves=rows)
+        first = compare(a, b, task.scale, seed=settings.seed, halves=rows)
+        if not spread or max(len(reference), len(sample)) == n:
+            return first
+        more = [
+            distances(_pick(reference, n, chance), _pick(sample, n, chance), task.scale)
+            for _ in range(settings.n_repeats - 1)
+        ]
+        return replace(first, values=first.values | _mean_of([first.values, *more]))
 
     value = against(task.reference, task.synthetic, spread=True)
     same = against(task.holdout, task.train, spread=True)
@@ -289,6 +300,10 @@ def _floor_new(
         for key, value in one.values.items():
             values.setdefault(key, []).append(value)
     return values
+
+
+def _mean_of(picks: list[dict[Key, float]]) -> dict[Key, float]:
+    return {key: float(np.mean([one[key] for one in picks])) for key in picks[-1]}
 
 
 def _pick(sample: Sample, n: int, rng: np.random.Generator) -> Sample:

@@ -81,9 +81,9 @@ def prepare(
     }
     owners = synthetic.subject[rows["synthetic"]]
     samples["synthetic"] = describe(made, real.fs, owners)
-    nobody = np.full(size, "")
+    nobody = np.full(len(made), "")
     imitations = {
-        label: describe(make(signals, real.fs, size, rng), real.fs, nobody)
+        label: describe(make(signals, real.fs, len(made), rng), real.fs, nobody)
         for label, make in (SURROGATES | AUGMENTATIONS).items()
     }
     known = Sample.join([samples["train"], samples["holdout"]])
