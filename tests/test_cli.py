@@ -339,7 +339,7 @@ def test_a_full_disk_leaves_nothing_behind(work: Path, tmp_path: Path, args: Seq
 @pytest.mark.slow
 def test_a_stopped_training_goes_on(work: Path, tmp_path: Path) -> None:
     settings = [f"--set={key}={value}" for key, value in SMALL.items()]
-    args = ("train", work / "segments", tmp_path / "model", "--steps", 400, *settings)
+    args = ("train", work / "segments", tmp_path / "model", "--steps", 120, *settings)
     process = subprocess.Popen(command(*args), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "train" in process.stderr.readline()  # the first tenth is done
