@@ -379,7 +379,7 @@ def slug(dataset: str) -> str:
 def scored(
     real: SegmentSet, made: SegmentSet, *, n_resamples: int, unseen: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """The evaluation protocol, quickly.
+    """The evaluation protocol, with fewer repeats.
 
     The unseen subjects stay closed unless `unseen`: then the floor of new people, and the test of
     utility, are of the validation subjects.

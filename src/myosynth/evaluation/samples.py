@@ -74,7 +74,6 @@ def prepare(
         return None
     signals = real.read(rows["train"]).astype(np.float64)
     made = synthetic.read(rows["synthetic"])
-    size = min(min(few.values()), len(signals))
     samples = {
         which: describe(real.read(rows[which]), real.fs, real.subject[rows[which]])
         for which in ("train", "holdout", "others")
@@ -92,6 +91,7 @@ def prepare(
         text = f"Task {name} is not scored: its real segments are all constant."
         found.append(Finding("warning", "constant_task", text))
         return None
+    size = min(few.values())
     return TaskSamples(
         name=name,
         reference=_reference(rows, samples, seen_real, seen, name, found),
