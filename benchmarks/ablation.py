@@ -59,9 +59,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "sigma-high": ({"p_mean": 0.4}, {}, "mean of ln σ of the planes (−0.4)"),
     "sigma-narrow": ({"p_std": 0.8}, {}, "spread of ln σ (1.2)"),
     "sigma-wide": ({"p_std": 1.6}, {}, "spread of ln σ (1.2)"),
-    "envelope-sigma-low": ({"envelope_p_mean": -0.4}, {}, "mean of ln σ of the map (0.4)"),
-    "envelope-sigma-narrow": (
-        {"envelope_p_mean": 0.8, "envelope_p_std": 1.2}, {}, "ln σ of the map (0.4 ± 1.6)",
+    "envelope-sigma-low": (
+        {"envelope_p_mean": -0.5, "envelope_p_std": 1.2}, {}, "ln σ of the map (0 ± 1.4)",
+    ),
+    "envelope-sigma-high": (
+        {"envelope_p_mean": 0.4, "envelope_p_std": 1.6}, {}, "ln σ of the map (0 ± 1.4)",
     ),
     "guidance-1.5": ({}, {"guidance_scale": 1.5}, "guidance scale (1)"),
     "guidance-2": ({}, {"guidance_scale": 2.0}, "guidance scale (1)"),
@@ -88,7 +90,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "batch-2": ({"batch_size": 2}, {}, "segments per step of the planes' network (4)"),
     "batch-8": ({"batch_size": 8}, {}, "segments per step of the planes' network (4)"),
     "batch-16": ({"batch_size": 16}, {}, "segments per step of the planes' network (4)"),
-    "envelope-width-64": ({"envelope_width": 64}, {}, "width of the map's network (96)"),
+    "envelope-width-32": ({"envelope_width": 32}, {}, "width of the map's network (64)"),
+    "envelope-width-96": ({"envelope_width": 96}, {}, "width of the map's network (64)"),
     "envelope-batch-16": ({"envelope_batch_size": 16}, {}, "segments per step of the map's (32)"),
     "matrix-rate-1.5e-3": ({"matrix_learning_rate": 1.5e-3}, {}, "learning rate of Muon (3e-3)"),
     "matrix-rate-6e-3": ({"matrix_learning_rate": 6e-3}, {}, "learning rate of Muon (3e-3)"),

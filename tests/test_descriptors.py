@@ -107,12 +107,23 @@ def test_what_is_measured_comes_back_as_texture(truth: Truth, fitted: Descriptor
     assert torch.allclose(back, envelope[:, :, N_BANDS:], atol=1e-4)
 
 
+def test_bands_are_drawn_relative_to_means_and_spread(truth: Truth, fitted: Descriptors) -> None:
+    bands = maps(truth.levels[:7])
+    described = fitted.measure(bands)
+    parts = fitted.relative(bands[:, :, :N_BANDS], described)
+    assert torch.allclose(parts.mean(-1), torch.zeros(()), atol=1e-4)
+    back = fitted.absolute(parts, described)
+    assert torch.allclose(back, bands[:, :, :N_BANDS], atol=1e-4)
+
+
 def test_the_modulation_shows_the_rhythm(fitted: Descriptors) -> None:
     frames = torch.arange(N_FRAMES)
     envelope = torch.zeros(2, 1, N_ROWS, N_FRAMES)
     for i, cycles in enumerate((4, 12)):
         envelope[i, 0, :N_BANDS] = torch.sin(2 * torch.pi * cycles * frames / N_FRAMES)
-    modulation = fitted._measured(envelope)[:, N_ROWS:]
+    measured = fitted._measured(envelope)
+    assert measured[:, N_ROWS].exp().numpy() == pytest.approx(0.5**0.5, abs=1e-3)  # its spread
+    modulation = measured[:, N_ROWS + 1 :]
     for i, cycles in enumerate((4, 12)):
         loudest = int(modulation[i].argmax())
         assert fitted.edges[loudest] <= cycles < fitted.edges[loudest + 1]

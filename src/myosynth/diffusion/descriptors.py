@@ -10,6 +10,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
 from myosynth.diffusion.density import DescriptorDensity, plain
+from myosynth.diffusion.relative import RelativeMap
 from myosynth.errors import InputError
 
 __all__ = ["Descriptors"]
@@ -19,7 +20,9 @@ Index = NDArray[np.intp]
 Known = NDArray[np.bool_]
 
 _RATIO = 1.4  # of neighbouring edges of the modulation bands
-_POWER_FLOOR = 1e-3
+_VARIANCE_FLOOR = 1e-5
+_TO_NORMAL = 0.25  # the fourth root of a squared normal number, or of a few, is nearly normal
+_FARTHEST = 4.0  # standard deviations of the spread that is drawn: it is the exponent of a map
 _LEAST_VARIANCE = 1e-3  # of conditions within a group: a category is constant in most
 _LEAST_GROUP = 4  # segments; a person with fewer is described together with others
 _PRIOR_SEGMENTS = 10  # worth of the spread of all tasks in that of one
@@ -32,8 +35,10 @@ class Descriptors(nn.Module):
     """Measures descriptors on an envelope map, and holds how they are distributed.
 
     The descriptors of a segment and channel are the mean of each row of its envelope map (levels of
-    the bands, and the texture) and the modulation spectrum: log power of the level over all bands
-    by modulation frequency. Within a task those of a group (a subject) are normally distributed
+    the bands, and the texture), the *spread*, log standard deviation of the level over all bands,
+    and the modulation spectrum: the share of each band of modulation frequencies in the level's
+    variance, its fourth root. What is left of the bands is drawn relative to means and spread; see
+    `RelativeMap`. Within a task the descriptors of a group (a subject) are normally distributed
     about the group's mean, which moves along a slope with the efforts and further conditions.
     Groups share slope and spread, and all tasks their correlations, kept as at most 64 factors and
     a variance of its own for each descriptor; a person with less than four segments of a task is
@@ -79,7 +84,8 @@ class Descriptors(nn.Module):
         self.n_channels, self.n_bands, self.n_rows = n_channels, n_bands, n_rows
         self.n_features, self.n_tasks, self.n_frames = n_features, n_tasks, n_frames
         self.edges = _edges(n_frames // 2 + 1)
-        self.n = n_channels * (n_rows + len(self.edges) - 1)
+        self.n = n_channels * (n_rows + 1 + len(self.edges) - 1)
+        self.map = RelativeMap(n_channels, n_bands)
         self.register_buffer("mean", torch.zeros(self.n))
         self.register_buffer("std", torch.ones(self.n))
         n_factors = min(self.n, _MOST_FACTORS)
@@ -122,15 +128,35 @@ class Descriptors(nn.Module):
 
     def _measured(self, envelope: Tensor) -> Tensor:
         level = envelope[:, :, : self.n_bands].mean(2)
-        power = torch.fft.rfft(level - level.mean(-1, keepdim=True)).abs().square()
+        off = level - level.mean(-1, keepdim=True)
+        variance = off.square().mean(-1, keepdim=True) + _VARIANCE_FLOOR
+        power = torch.fft.rfft(off).abs().square() / (self.n_frames * variance)
         bands = zip(self.edges[:-1], self.edges[1:], strict=True)
         modulation = torch.stack([power[..., low:high].mean(-1) for low, high in bands], dim=-1)
-        return torch.cat([envelope.mean(-1), (modulation + _POWER_FLOOR).log()], -1).flatten(1)
+        parts = [envelope.mean(-1), 0.5 * variance.log(), modulation.pow(_TO_NORMAL)]
+        return torch.cat(parts, -1).flatten(1)
+
+    def _raw(self, descriptors: Tensor) -> Tensor:
+        """Standardised descriptors (B, n) → as they are measured, (B, C, n / C)."""
+        raw = descriptors * self.std + self.mean
+        return raw.reshape(len(descriptors), self.n_channels, -1)
+
+    # -- what is left of a map
 
     def texture(self, descriptors: Tensor, n_frames: int) -> Tensor:
         """Standardised descriptors (B, n) → the map's rows below its bands, (B, C, ·, n_frames)."""
-        raw = (descriptors * self.std + self.mean).reshape(len(descriptors), self.n_channels, -1)
-        return raw[:, :, self.n_bands : self.n_rows, None].expand(-1, -1, -1, n_frames)
+        rows = self._raw(descriptors)[:, :, self.n_bands : self.n_rows, None]
+        return rows.expand(-1, -1, -1, n_frames)
+
+    def relative(self, bands: Tensor, descriptors: Tensor) -> Tensor:
+        """Bands (B, C, n_bands, n_frames) → what is to be drawn given their descriptors (B, n)."""
+        return self.map.relative(bands, *_levels(self._raw(descriptors), self.n_bands, self.n_rows))
+
+    def absolute(self, components: Tensor, descriptors: Tensor) -> Tensor:
+        """The inverse of `relative` for any number of frames and a spread as in training."""
+        near = self._raw(descriptors.clamp(-_FARTHEST, _FARTHEST))[:, :, self.n_rows].exp()
+        mean, _ = _levels(self._raw(descriptors), self.n_bands, self.n_rows)
+        return self.map.absolute(components, mean, near)
 
     # -- fitted
 
@@ -153,7 +179,14 @@ class Descriptors(nn.Module):
         task_id, group : array, (n_segments,)
             Task and group (subject) of each.
         """
-        measured = torch.cat([self._measured(each) for each in envelopes])
+        parts_measured, squares = [], []
+        for envelope in envelopes:
+            raw = self._measured(envelope)
+            parts_measured.append(raw)
+            levels = _levels(raw.reshape(len(raw), self.n_channels, -1), self.n_bands, self.n_rows)
+            squares.append(self.map.squares(envelope[:, :, : self.n_bands], *levels))
+        self.map.fit(torch.cat(squares).mean(0))
+        measured = torch.cat(parts_measured)
         self.mean.copy_(measured.mean(0))
         self.std.copy_(measured.std(0, correction=0).clamp_min(1e-3))
         descriptors = plain((measured - self.mean) / self.std)
@@ -255,6 +288,11 @@ class _Part:
         inner = off.T @ off + self._ridge * np.eye(off.shape[1])
         slope = np.asarray(np.linalg.solve(inner, off.T @ own), dtype=np.float64)
         return slope, own - off @ slope
+
+
+def _levels(raw: Tensor, n_bands: int, n_rows: int) -> tuple[Tensor, Tensor]:
+    """Means of the bands (B, C, n_bands), and standard deviation of their level (B, C)."""
+    return raw[..., :n_bands], raw[..., n_rows].exp()
 
 
 def _edges(n_lines: int) -> list[int]:

@@ -99,7 +99,8 @@ class Draws:
         described = torch.from_numpy(np.stack(drawn)).float()
         roughly = described + model.settings.descriptor_noise * torch.from_numpy(np.stack(noise))
         effort = torch.cat([condition.effort, roughly.float()], dim=1)
-        bands = self._stage("envelope", index, replace(condition, effort=effort))
+        parts = self._stage("envelope", index, replace(condition, effort=effort))
+        bands = model.descriptors.absolute(parts, described)
         return torch.cat([bands, model.descriptors.texture(described, bands.shape[-1])], dim=2)
 
     def _stage(self, name: str, index: NDArray[np.intp], condition: Condition) -> Tensor:

@@ -36,7 +36,7 @@ class SegmentEncoder:
 
     `clean` is what the stage learns to draw: (B, P, F, N). For the first stage of two, and for a
     single one, the envelope map is empty: (B, C, 0, N). For the first stage of two, descriptors
-    follow the features.
+    follow the features, and `clean` is relative to them.
     """
 
     def __init__(self, segments: SegmentSet, model: Model, stage: str, device: torch.device):
@@ -56,6 +56,7 @@ class SegmentEncoder:
         if first:
             clean, known = envelope[:, :, : self._model.n_drawn_rows], envelope[:, :, :0]
             if self._model.descriptors is not None:
-                described = self._model.descriptors.measure(envelope).cpu()
-                features = torch.cat([features, described], dim=1)
+                described = self._model.descriptors.measure(envelope)
+                clean = self._model.descriptors.relative(clean, described)
+                features = torch.cat([features, described.cpu()], dim=1)
         return clean.cpu(), known.cpu(), task_id, features

@@ -128,7 +128,7 @@ class TrainingSettings:
     fine_levels: int = 1
     n_blocks: int = 1
     width: int = 64
-    envelope_width: int = 96
+    envelope_width: int = 64
     n_bands: int = 8
     window_s: float = 0.064
     envelope_stride: int = 2
@@ -154,9 +154,9 @@ class TrainingSettings:
     task_dropout: float = 0.1
     condition_dropout: float = 0.2
     p_mean: float = -0.4
-    envelope_p_mean: float = 0.4
+    envelope_p_mean: float = 0.0
     p_std: float = 1.2
-    envelope_p_std: float = 1.6
+    envelope_p_std: float = 1.4
     tolerance: float = 0.05
     ema_length: float = 0.1
     conditions: tuple[str, ...] = ()

@@ -292,6 +292,7 @@ class Synthesizer:
                         Condition(task_id, given),
                     )
                     if model.descriptors is not None:
+                        clean = model.descriptors.relative(clean, described)
                         condition.effort = torch.cat([given, described], dim=1)
                 generator = torch.Generator().manual_seed(seed)
                 noises = [torch.randn(clean.shape[1:], generator=generator) for _ in range(n)]
