@@ -158,9 +158,9 @@ def test_training_lowers_the_loss(segments: SegmentSet, tmp_path: Path, stages: 
         envelope_share=0.9,
     )
     train(segments, tmp_path / "m", steps=60, settings=settings, on_progress=note)
-    # a network that says nothing has 1; most of a map relative to its descriptors is chance
-    assert np.mean(losses[:3]) == pytest.approx(1.0, abs=0.1)
-    assert np.mean(losses[-10:]) < (0.9 if stages == "one" else 0.97)
+    # most of a map relative to its descriptors is chance: all that is learned lowers it by a sixth
+    first, least = np.mean(losses[:3]), 0.9 if stages == "one" else 0.97
+    assert np.mean(losses[-10:]) < least * first
 
 
 def test_a_budget_of_time_is_kept(segments: SegmentSet, tmp_path: Path) -> None:
