@@ -116,6 +116,13 @@ def test_bands_are_drawn_relative_to_means_and_spread(truth: Truth, fitted: Desc
     assert torch.allclose(back, bands[:, :, :N_BANDS], atol=1e-4)
 
 
+def test_a_spread_far_beyond_training_does_not_blow_a_map_up(fitted: Descriptors) -> None:
+    parts = torch.randn(1, 1, N_BANDS, N_FRAMES, generator=torch.Generator().manual_seed(0))
+    far, farther = torch.zeros(2, 1, fitted.n)
+    far[:, N_ROWS], farther[:, N_ROWS] = 4.0, 400.0
+    assert torch.equal(fitted.absolute(parts, farther), fitted.absolute(parts, far))
+
+
 def test_the_modulation_shows_the_rhythm(fitted: Descriptors) -> None:
     frames = torch.arange(N_FRAMES)
     envelope = torch.zeros(2, 1, N_ROWS, N_FRAMES)

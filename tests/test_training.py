@@ -157,10 +157,10 @@ def test_training_lowers_the_loss(segments: SegmentSet, tmp_path: Path, stages: 
         envelope_batch_size=16,
         envelope_share=0.9,
     )
-    train(segments, tmp_path / "m", steps=60, settings=settings, on_progress=note)
-    # most of a map relative to its descriptors is chance: all that is learned lowers it by a sixth
-    first, least = np.mean(losses[:3]), 0.9 if stages == "one" else 0.97
-    assert np.mean(losses[-10:]) < least * first
+    # most of a map relative to its descriptors is chance: what can be learned takes more steps
+    steps = 60 if stages == "one" else 300
+    train(segments, tmp_path / "m", steps=steps, settings=settings, on_progress=note)
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:3])
 
 
 def test_a_budget_of_time_is_kept(segments: SegmentSet, tmp_path: Path) -> None:

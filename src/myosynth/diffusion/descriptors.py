@@ -21,7 +21,8 @@ Known = NDArray[np.bool_]
 
 _RATIO = 1.4  # of neighbouring edges of the modulation bands
 _VARIANCE_FLOOR = 1e-5
-_TO_NORMAL = 0.25  # the fourth root of a squared normal number, or of a few, is nearly normal
+# the fourth root of a χ² number is nearly normal (Hawkins & Wixley 1986, Am. Stat. 40: 296)
+_TO_NORMAL = 0.25
 _FARTHEST = 4.0  # standard deviations of the spread that is drawn: it is the exponent of a map
 _LEAST_VARIANCE = 1e-3  # of conditions within a group: a category is constant in most
 _LEAST_GROUP = 4  # segments; a person with fewer is described together with others
@@ -84,7 +85,7 @@ class Descriptors(nn.Module):
         self.n_channels, self.n_bands, self.n_rows = n_channels, n_bands, n_rows
         self.n_features, self.n_tasks, self.n_frames = n_features, n_tasks, n_frames
         self.edges = _edges(n_frames // 2 + 1)
-        self.n = n_channels * (n_rows + 1 + len(self.edges) - 1)
+        self.n = n_channels * (n_rows + len(self.edges))  # of which one is the spread
         self.map = RelativeMap(n_channels, n_bands)
         self.register_buffer("mean", torch.zeros(self.n))
         self.register_buffer("std", torch.ones(self.n))
@@ -137,26 +138,33 @@ class Descriptors(nn.Module):
         return torch.cat(parts, -1).flatten(1)
 
     def _raw(self, descriptors: Tensor) -> Tensor:
-        """Standardised descriptors (B, n) → as they are measured, (B, C, n / C)."""
-        raw = descriptors * self.std + self.mean
-        return raw.reshape(len(descriptors), self.n_channels, -1)
+        """Standardised descriptors (B, n) → as they are measured, (B, n)."""
+        return descriptors * self.std + self.mean
+
+    def _by_channel(self, raw: Tensor) -> Tensor:
+        return raw.reshape(len(raw), self.n_channels, -1)
 
     # -- what is left of a map
 
+    def _levels(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of the bands (B, C, n_bands), and standard deviation of their level (B, C)."""
+        parts = self._by_channel(raw)
+        return parts[..., : self.n_bands], parts[..., self.n_rows].exp()
+
     def texture(self, descriptors: Tensor, n_frames: int) -> Tensor:
         """Standardised descriptors (B, n) → the map's rows below its bands, (B, C, ·, n_frames)."""
-        rows = self._raw(descriptors)[:, :, self.n_bands : self.n_rows, None]
+        rows = self._by_channel(self._raw(descriptors))[:, :, self.n_bands : self.n_rows, None]
         return rows.expand(-1, -1, -1, n_frames)
 
     def relative(self, bands: Tensor, descriptors: Tensor) -> Tensor:
         """Bands (B, C, n_bands, n_frames) → what is to be drawn given their descriptors (B, n)."""
-        return self.map.relative(bands, *_levels(self._raw(descriptors), self.n_bands, self.n_rows))
+        return self.map.relative(bands, *self._levels(self._raw(descriptors)))
 
     def absolute(self, components: Tensor, descriptors: Tensor) -> Tensor:
         """The inverse of `relative` for any number of frames and a spread as in training."""
-        near = self._raw(descriptors.clamp(-_FARTHEST, _FARTHEST))[:, :, self.n_rows].exp()
-        mean, _ = _levels(self._raw(descriptors), self.n_bands, self.n_rows)
-        return self.map.absolute(components, mean, near)
+        mean, _ = self._levels(self._raw(descriptors))
+        _, spread = self._levels(self._raw(descriptors.clamp(-_FARTHEST, _FARTHEST)))
+        return self.map.absolute(components, mean, spread)
 
     # -- fitted
 
@@ -179,14 +187,13 @@ class Descriptors(nn.Module):
         task_id, group : array, (n_segments,)
             Task and group (subject) of each.
         """
-        parts_measured, squares = [], []
+        blocks, squares = [], []
         for envelope in envelopes:
-            raw = self._measured(envelope)
-            parts_measured.append(raw)
-            levels = _levels(raw.reshape(len(raw), self.n_channels, -1), self.n_bands, self.n_rows)
-            squares.append(self.map.squares(envelope[:, :, : self.n_bands], *levels))
+            blocks.append(self._measured(envelope))
+            bands = envelope[:, :, : self.n_bands]
+            squares.append(self.map.squares(bands, *self._levels(blocks[-1])))
         self.map.fit(torch.cat(squares).mean(0))
-        measured = torch.cat(parts_measured)
+        measured = torch.cat(blocks)
         self.mean.copy_(measured.mean(0))
         self.std.copy_(measured.std(0, correction=0).clamp_min(1e-3))
         descriptors = plain((measured - self.mean) / self.std)
@@ -288,11 +295,6 @@ class _Part:
         inner = off.T @ off + self._ridge * np.eye(off.shape[1])
         slope = np.asarray(np.linalg.solve(inner, off.T @ own), dtype=np.float64)
         return slope, own - off @ slope
-
-
-def _levels(raw: Tensor, n_bands: int, n_rows: int) -> tuple[Tensor, Tensor]:
-    """Means of the bands (B, C, n_bands), and standard deviation of their level (B, C)."""
-    return raw[..., :n_bands], raw[..., n_rows].exp()
 
 
 def _edges(n_lines: int) -> list[int]:

@@ -18,7 +18,7 @@ class RelativeMap(nn.Module):
     of them is the level over all bands, the others say how bands differ from it. Each is divided by
     its RMS over training, and the level, which varies four times as much in one task as in another,
     by the square root of its own spread before: halfway to as much in every segment. So no
-    component of no task is so small that a denoiser could leave it out unpunished.
+    component of any task is so small that a denoiser could leave it out unpunished.
 
     Parameters
     ----------
@@ -49,19 +49,18 @@ class RelativeMap(nn.Module):
 
     def absolute(self, components: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
         """The inverse of `relative`."""
-        parts = components * self.rms[..., None]
-        level = parts[:, :, :1] * _scale(spread)
-        parts = torch.cat([level, parts[:, :, 1:]], dim=2)
+        parts = components * self.rms[..., None] * self._size(spread)
         return torch.einsum("kj,bckn->bcjn", self.turn, parts) + mean[..., None]
 
     def _components(self, bands: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
         parts = torch.einsum("kj,bcjn->bckn", self.turn, bands - mean[..., None])
-        level = parts[:, :, :1] / _scale(spread)
-        return torch.cat([level, parts[:, :, 1:]], dim=2)
+        return parts / self._size(spread)
 
-
-def _scale(spread: Tensor) -> Tensor:
-    return spread.clamp_min(_LEAST).sqrt()[..., None, None]
+    def _size(self, spread: Tensor) -> Tensor:
+        """The root of the spread for the level, 1 for the other components, (B, C, K, 1)."""
+        level = spread.clamp_min(_LEAST).sqrt()[..., None, None]
+        others = torch.ones_like(level).expand(-1, -1, len(self.turn) - 1, -1)
+        return torch.cat([level, others], dim=2)
 
 
 def _cosines(n: int) -> Tensor:
