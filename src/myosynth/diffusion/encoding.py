@@ -51,12 +51,8 @@ class SegmentEncoder:
         null = len(self._ids)
         tasks = self._segments.task[rows].tolist()
         task_id = torch.tensor([self._ids.get(task, null) for task in tasks])
-        first = self._stage == "envelope"
-        clean, known = (planes, envelope)
-        if first:
-            clean, known = envelope[:, :, : self._model.n_drawn_rows], envelope[:, :, :0]
-            if self._model.descriptors is not None:
-                described = self._model.descriptors.measure(envelope)
-                clean = self._model.descriptors.relative(clean, described)
-                features = torch.cat([features, described.cpu()], dim=1)
+        clean, known = planes, envelope
+        if self._stage == "envelope":
+            known = envelope[:, :, :0]
+            clean, features = self._model.first_stage(envelope, features)
         return clean.cpu(), known.cpu(), task_id, features

@@ -176,6 +176,19 @@ class Model(nn.Module):
         """Rows of the envelope map that the first stage draws: not those that are descriptors."""
         return self.codec.n_rows if self.descriptors is None else self.codec.n_bands
 
+    def first_stage(self, envelope: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first of two stages draws of an envelope map, and what it is told of it.
+
+        Bands (B, C, ·, N) relative to their descriptors, and the conditions (B, ·) followed by
+        these; without descriptors the map and the conditions as they are.
+        """
+        drawn = envelope[:, :, : self.n_drawn_rows]
+        if self.descriptors is None:
+            return drawn, features
+        described = self.descriptors.measure(envelope)
+        told = torch.cat([features, described.to(features.device)], dim=1)
+        return self.descriptors.relative(drawn, described), told
+
     @property
     def n_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.stages.parameters())

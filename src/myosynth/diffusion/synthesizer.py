@@ -285,15 +285,11 @@ class Synthesizer:
                 surprise = density.surprise(task_id.numpy(), features, known, described)
                 columns.append(torch.from_numpy(surprise))
             for name in model.stages:
-                clean, condition = planes, Condition(task_id, given, model.extra(envelope))
                 if name == "envelope":
-                    clean, condition = (
-                        envelope[:, :, : model.n_drawn_rows],
-                        Condition(task_id, given),
-                    )
-                    if model.descriptors is not None:
-                        clean = model.descriptors.relative(clean, described)
-                        condition.effort = torch.cat([given, described], dim=1)
+                    clean, told = model.first_stage(envelope, given)
+                    condition = Condition(task_id, told)
+                else:
+                    clean, condition = planes, Condition(task_id, given, model.extra(envelope))
                 generator = torch.Generator().manual_seed(seed)
                 noises = [torch.randn(clean.shape[1:], generator=generator) for _ in range(n)]
                 for sigma in sigmas:
