@@ -14,10 +14,10 @@ demo: $(VENV)/.user
 
 # as many processes as threads, one thread each; a file of tests stays in one process
 test: $(VENV)/.developer
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist loadfile --no-loadscope-reorder
 
 quick: $(VENV)/.developer
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: $(VENV)/.developer
 	$(BIN)/ruff check

@@ -14,3 +14,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real recordings are not at {folder}; set MYOSYNTH_DATA to their folder")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that are slow as a whole come first: or one process would end with them alone."""
+
+    def is_quick(item: pytest.Item) -> bool:
+        module = item.getparent(pytest.Module)
+        return module is None or module.get_closest_marker("slow") is None
+
+    items.sort(key=is_quick)
