@@ -278,16 +278,17 @@ class Synthesizer:
         with torch.inference_mode():
             envelope, planes = model.codec.encode(shape)
             given = torch.from_numpy(features)
+            if "envelope" in model.stages:
+                bands, told = model.first_stage(envelope, given)
             if model.descriptors is not None:
-                described = model.descriptors.measure(envelope)
+                described = told[:, given.shape[1] :]
                 known = model.conditions.known(features)
                 density = model.descriptors.density()
                 surprise = density.surprise(task_id.numpy(), features, known, described)
                 columns.append(torch.from_numpy(surprise))
             for name in model.stages:
                 if name == "envelope":
-                    clean, told = model.first_stage(envelope, given)
-                    condition = Condition(task_id, told)
+                    clean, condition = bands, Condition(task_id, told)
                 else:
                     clean, condition = planes, Condition(task_id, given, model.extra(envelope))
                 generator = torch.Generator().manual_seed(seed)
