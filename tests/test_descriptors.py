@@ -5,7 +5,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from myosynth.diffusion.density import even_rows
 from myosynth.diffusion.descriptors import Descriptors, _edges
 from myosynth.errors import InputError
 
@@ -59,10 +58,10 @@ def drawn(
     made: Descriptors, task_id: int, features: list[float], *, known: bool = True, n: int = 600
 ) -> NDArray[np.float64]:
     """Levels of the rows of `n` draws, (n, N_ROWS)."""
+    rng = np.random.default_rng(0)
     given, there = np.array(features, np.float32), np.full(len(features), known)
     density = made.density()
-    places = np.random.default_rng(0).random((n, density.n_places))
-    draws = np.stack([density.draw(task_id, given, there, place) for place in places])
+    draws = np.stack([density.draw(task_id, given, there, rng) for _ in range(n)])
     plain = draws * made.std.numpy() + made.mean.numpy()
     return plain[:, :N_ROWS]
 
@@ -76,33 +75,6 @@ def test_draws_follow_the_task_the_effort_and_the_people(fitted: Descriptors) ->
     assert np.bincount(people).min() > 150
     assert (high[:, 1] - 4 * people).std() == pytest.approx(0.5, abs=0.08)
     assert drawn(fitted, 1, [0.0])[:, 2].mean() == pytest.approx(10.0, abs=0.2)
-
-
-def test_rows_fill_every_number_evenly_and_do_not_depend_on_one_another() -> None:
-    table = even_rows(np.arange(96), 40, seed=3)
-    for block in np.split(table, 3):
-        strata = np.sort(np.floor(block * 32), axis=0)
-        assert (strata == np.arange(32)[:, None]).all()
-    apart = np.corrcoef(table.T)[np.triu_indices(40, 1)]
-    assert np.abs(apart).max() < 0.5
-    assert apart.std() == pytest.approx(1 / np.sqrt(96), rel=0.2)
-    assert (even_rows(np.array([70, 5]), 40, seed=3) == table[[70, 5]]).all()
-    assert not np.isin(even_rows(np.arange(32), 40, seed=4), table).any()
-
-
-def test_sets_drawn_evenly_differ_less_from_seed_to_seed(fitted: Descriptors) -> None:
-    """Their mean over 96 segments is what it is of very many, nearer than chance would bring it."""
-    density = fitted.density()
-    given, there = np.zeros(1, np.float32), np.ones(1, bool)
-    off = {"even": [], "chance": []}
-    for seed in range(12):
-        for name, places in (
-            ("even", even_rows(np.arange(96), density.n_places, seed)),
-            ("chance", np.random.default_rng(seed).random((96, density.n_places))),
-        ):
-            off[name].append(np.mean([density.draw(0, given, there, p) for p in places], axis=0))
-    spread = {name: np.std(means, axis=0).mean() for name, means in off.items()}
-    assert spread["even"] < 0.4 * spread["chance"]
 
 
 def test_the_null_task_is_all_tasks_mixed(fitted: Descriptors) -> None:
@@ -223,13 +195,7 @@ def test_many_conditions_of_few_segments_are_not_followed_far(n: int) -> None:
     made.fit(iter([maps(levels)]), features, known, np.zeros(n, int), np.full(n, ""))
     density = made.density()
     asked = rng.standard_normal((200, 16)).astype(np.float32)
-    places = rng.random((200, density.n_places))
-    draws = np.stack(
-        [
-            density.draw(0, *each)
-            for each in zip(asked, known[:1].repeat(200, 0), places, strict=True)
-        ]
-    )
+    draws = np.stack([density.draw(0, each, known[0], rng) for each in asked])
     assert np.abs(draws).max() < 12
 
 
@@ -252,6 +218,5 @@ def test_more_descriptors_than_factors_keep_their_variance() -> None:
     )  # fmt: skip
     assert made.factors.shape[-1] == 64 < made.n
     density = made.density()
-    places = even_rows(np.arange(n), density.n_places, seed=0)
-    draws = np.stack([density.draw(0, features[i], np.ones(2, bool), places[i]) for i in range(n)])
+    draws = np.stack([density.draw(0, features[i], np.ones(2, bool), rng) for i in range(n)])
     assert draws.std(0).mean() == pytest.approx(1.0, abs=0.05)

@@ -4,35 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtri
-from scipy.stats.qmc import LatinHypercube
+from scipy.special import logsumexp
 from torch import Tensor
 
-__all__ = ["DescriptorDensity", "even_rows", "plain"]
+__all__ = ["DescriptorDensity", "plain"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Known = NDArray[np.bool_]
 
 _FARTHEST = 3.0  # spreads of conditions within a group that a slope is followed
-_STRATA = 32  # segments drawn one after the other that share no stratum of any number
-
-
-def even_rows(index: Index, n_places: int, seed: int) -> Array:
-    """Places (len(index), n_places) within 0–1 for `DescriptorDensity.draw` of these segments.
-
-    A Latin hypercube for every 32 segments: in each place they fall into 32 even strata, so that
-    what a hundred segments are like on average hardly depends on chance. A row depends on its own
-    index and the seed alone.
-
-    Source: McKay, Beckman & Conover 1979 (doi 10.1080/00401706.1979.10489755).
-    """
-    blocks, rows = np.divmod(index, _STRATA)
-    tables = {
-        block: LatinHypercube(n_places, rng=np.random.default_rng([seed, block, 5])).random(_STRATA)
-        for block in set(blocks.tolist())
-    }
-    return np.stack([tables[b][r] for b, r in zip(blocks.tolist(), rows, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -61,33 +42,24 @@ class DescriptorDensity:
     factors: Array
     rest: Array
 
-    @property
-    def n_places(self) -> int:
-        """Numbers that a draw takes."""
-        n_factors, n_features = int(self.factors.shape[1]), int(self.slope.shape[1])
-        return 1 + n_factors + len(self.rest) + n_features
-
     def draw(
-        self, task_id: int, features: NDArray[np.float32], known: Known, place: Array
+        self,
+        task_id: int,
+        features: NDArray[np.float32],
+        known: Known,
+        rng: np.random.Generator,
     ) -> Array:
-        """Descriptors (n,) for conditions (n_features,); the null task is all tasks mixed.
-
-        `place` (n_places,) lies within 0–1: at random, or a row of `even_rows`.
-        """
+        """Descriptors (n,) for conditions (n_features,); the null task is all tasks mixed."""
         groups, away, logs = self._away(task_id, features.astype(np.float64)[None], known)
-        reached = np.cumsum(np.exp(logs[0] - logsumexp(logs[0])))
-        at = int(np.searchsorted(reached[:-1], place[0] * reached[-1]))
-        group, off = groups[at], away[0, at]
+        odds = np.exp(logs[0] - logsumexp(logs[0]))
+        place = int(rng.choice(len(groups), p=odds / odds.sum()))
+        group, off = groups[place], away[0, place]
         task = self.group_task[group]
-        # a place of exactly 0 or 1 would be infinitely far out
-        common, own, missing = np.split(
-            ndtri(place[1:].clip(1e-9, 1 - 1e-9)),
-            np.cumsum([self.factors.shape[1], len(self.rest)]),
-        )
         if not known.all():
-            _, left = _conditional(self.covariance[task], known)
-            off[~known] += np.linalg.cholesky(left) @ missing[~known]
-        chance = self.factors @ common + np.sqrt(self.rest) * own
+            _, spread = _conditional(self.covariance[task], known)
+            off[~known] = rng.multivariate_normal(off[~known], spread)
+        chance = self.factors @ rng.standard_normal(self.factors.shape[1])
+        chance += np.sqrt(self.rest) * rng.standard_normal(len(self.rest))
         drawn: Array = self._centre(group, off) + self.spread[task] * chance
         return drawn
 

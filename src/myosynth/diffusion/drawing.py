@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from myosynth.diffusion.denoiser import Condition
-from myosynth.diffusion.density import even_rows
 from myosynth.diffusion.model import Model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.samplers import ALL_LEVELS, draw
@@ -92,18 +91,14 @@ class Draws:
         if model.descriptors is None or self.density is None:
             return self._stage("envelope", index, condition)
         task_id, known = int(condition.task_id[0]), model.conditions.known(features)
-        places = even_rows(index, self.density.n_places, self.seed)
-        drawn = [
-            self.density.draw(task_id, own, there, place)
-            for own, there, place in zip(features, known, places, strict=True)
-        ]
+        drawn, noise = [], []
+        for i, own, there in zip(index, features, known, strict=True):
+            rng = np.random.default_rng([self.seed, int(i), 4])
+            drawn.append(self.density.draw(task_id, own, there, rng))
+            noise.append(rng.standard_normal(model.descriptors.n))
         described = torch.from_numpy(np.stack(drawn)).float()
-        noise = torch.stack([
-            torch.randn(model.descriptors.n, generator=_generator(self.seed, int(i), 4))
-            for i in index
-        ])  # fmt: skip
-        roughly = described + model.settings.descriptor_noise * noise
-        effort = torch.cat([condition.effort, roughly], dim=1)
+        roughly = described + model.settings.descriptor_noise * torch.from_numpy(np.stack(noise))
+        effort = torch.cat([condition.effort, roughly.float()], dim=1)
         parts = self._stage("envelope", index, replace(condition, effort=effort))
         bands = model.descriptors.absolute(parts, described)
         return torch.cat([bands, model.descriptors.texture(described, bands.shape[-1])], dim=2)
