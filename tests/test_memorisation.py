@@ -57,7 +57,7 @@ def audited(steps: int, out: Path) -> Audit:
 
 
 def test_a_model_that_knows_twenty_segments_by_heart_is_caught_both_ways(tmp_path):
-    result = audited(2000, tmp_path / "model")
+    result = audited(1200, tmp_path / "model")
     data, model = result.threats["data"], result.threats["model"]
     assert data.verdict == "leak_found"
     assert data.copies_found >= 8
