@@ -47,7 +47,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "temporal-loss-1": ({"temporal_weight": 1.0}, {}, "weight of the temporal loss (0.1)"),
     "unet1d": (UNET1D, {}, "network over time with bins as channels"),
     "unet2d": (UNET2D, {}, "network over patches of bins and frames"),
-    "unet1d-compressed": ({**UNET1D, "compression": 0.75}, {}, "magnitude to .75; beside unet1d"),
+    "unet1d-compressed": ({**UNET1D, "compression": 0.75}, {}, "|z|^0.75; beside unet1d"),
     "unet1d-magnitude": (
         {**UNET1D, "representation": "magnitude"}, {}, "Griffin–Lim phases; beside unet1d",
     ),

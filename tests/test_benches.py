@@ -100,6 +100,10 @@ def test_no_place_of_a_file_is_written_down(monkeypatch: pytest.MonkeyPatch) -> 
     assert set(runs.machine()) == {"processor", "n_cores", "system"}
 
 
+def test_a_bar_in_a_cell_does_not_open_another_cell() -> None:
+    assert runs.markdown(["a", "b"], [["|z|", "1"]]) == "| a | b |\n| --- | --- |\n| \\|z\\| | 1 |"
+
+
 def test_means_of_a_summary_leave_out_what_is_not_given() -> None:
     def row(task: str, group: str, z: float | None) -> dict[str, Any]:
         ends = {"z_low": None if z is None else z - 1, "z_high": None if z is None else z + 1}
