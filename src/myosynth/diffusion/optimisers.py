@@ -106,7 +106,7 @@ def _orthogonal(matrices: Tensor) -> Tensor:
     wide = matrices.shape[1] <= matrices.shape[2]
     x: Tensor = matrices if wide else matrices.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    if x.dtype == torch.float32 and x.shape[2] >= 2 * x.shape[1]:
+    if x.dtype != torch.bfloat16 and x.shape[2] >= 2 * x.shape[1]:
         x = _polynomial(x @ x.mT) @ x
     else:
         for _ in range(_N_ITERATIONS):
