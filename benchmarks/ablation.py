@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py                          a short form: does it run?
     python benchmarks/ablation.py --full [--only NAME ...] [--minutes 3] [--seeds 0 1 2]
-                                  [--dataset sim|FOLDER] [--threads 2] [--unseen]
+                                  [--draws 1] [--dataset sim|FOLDER] [--threads 2] [--unseen]
     python benchmarks/ablation.py --table                  docs/results/ablation.md from the runs
     python benchmarks/ablation.py --list                   the variants
 
@@ -13,6 +13,7 @@ differ in drawing alone share a model. Prints JSON.
 """
 
 import argparse
+from itertools import product
 from typing import Any
 
 import runs
@@ -116,6 +117,7 @@ noise between rows; C2ST: AUC of a forest that tells synthetic from real, agains
 same people's own recordings: {same}) and against the train split itself; in brackets 95 % intervals
 (subjects resampled, their ends averaged over tasks), in square brackets the range over seeds.
 One seed and a few minutes are a screening. {noise}
+Rows of one seed draw their segments from the same random numbers.
 """
 
 
@@ -126,26 +128,27 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     chosen = args.only or (list(VARIANTS) if args.full else ["default", "one-stage"])
     for minutes in args.minutes:
         for seed in args.seeds:
-            for name in chosen:
-                one(name, real, kept, args, small, minutes, seed)
+            for name, draw in product(chosen, range(args.draws)):
+                one(name, real, kept, args, small, minutes, seed, draw)
     return kept.rows
 
 
 def one(
     name: str, real: Any, kept: runs.Runs, args: argparse.Namespace, small: dict[str, Any],
-    minutes: float, seed: int,
+    minutes: float, seed: int, draw: int,
 ) -> None:  # fmt: skip
     changes, drawing, _ = VARIANTS[name]
     settings = runs.settings_of(args, {**changes, **small})
     key = {
         "variant": name, "settings": settings.to_dict(), "draw": drawing, "minutes": minutes,
-        "seed": seed, **runs.common_key(args),
+        "seed": seed, **runs.common_key(args), **({"drawn_again": draw} if draw else {}),
     }  # fmt: skip
 
     def make() -> dict[str, Any]:
-        return runs.judged(real, args, settings, minutes=minutes, seed=seed, **drawing)
+        return runs.judged(real, args, settings, minutes=minutes, seed=seed, draw=draw, **drawing)
 
-    kept.fill(f"{runs.slug(args.dataset)}-{minutes:g}min-{name}-s{seed}", key, make)
+    again = f"-d{draw}" if draw else ""
+    kept.fill(f"{runs.slug(args.dataset)}-{minutes:g}min-{name}-s{seed}{again}", key, make)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -160,7 +163,9 @@ def table(rows: list[dict[str, Any]]) -> str:
                 ranges.append(max(values) - min(values))
                 cells = [runs.over_seeds(same, column) for column in COLUMNS]
                 steps = "+".join(map(str, same[0]["training"]["n_steps"].values()))
-                lines.append([name, asks, *cells, steps, str(len(same))])
+                seeds = len({row["key"]["seed"] for row in same})
+                draws = 1 + max(row["key"].get("drawn_again", 0) for row in same)
+                lines.append([name, asks, *cells, steps, f"{seeds}" + f" × {draws}" * (draws > 1)])
         head = ["variant", "what", *COLUMNS.values(), "steps", "seeds"]
         parts += [f"## {title}", runs.markdown(head, lines), runs.provenance(own)]
     noise = "No row has several seeds: how much chance moves a row is not known."
@@ -173,6 +178,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = runs.parser(__doc__ or "", minutes=3.0, results="ablation")
     parser.add_argument("--list", action="store_true", help="name the variants")
+    parser.add_argument("--draws", type=int, default=1, help="of each model, scored one by one")
     args = parser.parse_args()
     if args.list:
         print("\n".join(f"{name:22} {asks}" for name, (_, _, asks) in VARIANTS.items()))

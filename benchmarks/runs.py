@@ -340,16 +340,17 @@ def judged(
     *,
     minutes: float,
     seed: int,
+    draw: int = 0,
     **drawing: Any,
 ) -> dict[str, Any]:
-    """A whole run of ours: train, draw, score."""
+    """A whole run of ours: train, draw (for the `draw`th time), score."""
     found = trained(
         real, args.results.parent, dataset=args.dataset, settings=settings, minutes=minutes,
         seed=seed, cpu_time=args.cpu_time,
     )  # fmt: skip
     made, cost = drawn(
         lambda task, n: found.model.sample(
-            task, n, seed=1000 + seed, threads=args.threads, **drawing
+            task, n, seed=1000 * (1 + draw) + seed, threads=args.threads, **drawing
         ),
         found.model.tasks,
         args.made,

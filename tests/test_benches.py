@@ -1,5 +1,6 @@
 """The long benchmarks: their parts, and that each of them starts."""
 
+import json
 import sys
 import time
 from argparse import Namespace
@@ -194,9 +195,12 @@ def test_the_ablation_runs_in_its_short_form_and_makes_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ablation.py", "--threads", "1", "--only", "guidance-2"])
+    asked = ["--threads", "1", "--only", "guidance-2", "--draws", "2"]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *asked])
     ablation.main()
-    assert '"z_time"' in capsys.readouterr().out
+    first, again = json.loads(capsys.readouterr().out)
+    assert first["training"] == again["training"]  # of one model
+    assert first["summary"]["z_time"] != again["summary"]["z_time"]
     results = str(tmp_path / "results" / "ablation-short")
     monkeypatch.setattr(
         sys, "argv", ["ablation.py", "--table", "--results", results, "--docs", str(tmp_path)]
@@ -204,4 +208,5 @@ def test_the_ablation_runs_in_its_short_form_and_makes_a_table(
     ablation.main()
     text = (tmp_path / "ablation.md").read_text()
     assert "| guidance-2 | guidance scale (1) |" in text
-    assert "python benchmarks/ablation.py --threads 1 --only guidance-2" in text
+    assert "python benchmarks/ablation.py --threads 1 --only guidance-2 --draws 2" in text
+    assert "| 1 × 2 |" in text
