@@ -115,7 +115,8 @@ z: 0 = as near as more recordings of the same people, 1 = as far off as other pe
 tasks; W1: Wasserstein distance of features over their real spread, the figure with the least
 noise between rows; C2ST: AUC of a forest that tells synthetic from real, against the holdout (the
 same people's own recordings: {same}) and against the train split itself; in brackets 95 % intervals
-(subjects resampled, their ends averaged over tasks), in square brackets the range over seeds.
+(subjects resampled, their ends averaged over tasks), in square brackets the range over seeds and
+draws.
 One seed and a few minutes are a screening. {noise}
 Rows of one seed draw their segments from the same random numbers.
 """
@@ -126,10 +127,10 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     kept = runs.Runs(args.results)
     small = {} if args.full else {"width": 32, "envelope_width": 32}
     chosen = args.only or (list(VARIANTS) if args.full else ["default", "one-stage"])
-    for minutes in args.minutes:
-        for seed in args.seeds:
-            for name, draw in product(chosen, range(args.draws)):
-                one(name, real, kept, args, small, minutes, seed, draw)
+    for minutes, seed, name, draw in product(
+        args.minutes, args.seeds, chosen, range(args.draws)
+    ):  # fmt: skip
+        one(name, real, kept, args, small, minutes, seed, draw)
     return kept.rows
 
 

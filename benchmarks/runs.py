@@ -565,7 +565,7 @@ def sections(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
 
 
 def over_seeds(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    """One cell: the mean over seeds, with its interval; with the range of seeds where several."""
+    """One cell: the mean over seeds and draws, its interval, and the range where several."""
     values = [row["summary"].get(name) for row in rows if row.get("summary")]
     values = [value for value in values if value is not None]
     if not values:
