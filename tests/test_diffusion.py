@@ -163,6 +163,43 @@ def test_networks_see_task_effort_noise_level_and_envelope(backbone: str) -> Non
         assert (out(**changed) - out()).abs().max() > 1e-4
 
 
+def test_along_time_a_map_modulates_every_block_position_by_position() -> None:
+    torch.manual_seed(0)
+    network = ResidualUNet(in_planes=2, n_bins=4, n_extra=3, n_tasks=1, n_efforts=1, width=32)
+    blocks = {
+        name: parameter
+        for name, parameter in network.named_parameters()
+        if name.endswith("modulate_here.weight")
+    }
+    for name, parameter in network.named_parameters():
+        if "modulate_here" not in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    torch.nn.init.zeros_(network.first.weight[:, -3:])  # the map as planes of the input
+    x, extra = torch.randn(1, 2, 4, 16), torch.randn(1, 3, 16)
+    turned = extra.flip(-1)  # as strong as a whole: what blocks are told of the mean stays
+
+    def out(known: torch.Tensor) -> torch.Tensor:
+        return network(x, torch.zeros(1), torch.tensor([0]), torch.zeros(1, 1), known)[0]
+
+    assert torch.allclose(out(turned), out(extra), atol=1e-5)  # modulation starts at zero
+    assert len(blocks) == 11  # two in each of three levels down, two up, and the middle
+    for parameter in blocks.values():
+        torch.nn.init.normal_(parameter, std=0.1)
+        assert (out(turned) - out(extra)).abs().max() > 1e-3
+        torch.nn.init.zeros_(parameter)
+
+
+def test_along_time_a_map_may_be_coarser_than_the_planes() -> None:
+    torch.manual_seed(0)
+    network = ResidualUNet(in_planes=2, n_bins=4, n_extra=3, n_tasks=1, n_efforts=1, width=32)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x, level = torch.randn(1, 2, 4, 16), torch.randn(1, 3, 1)
+    known = torch.zeros(1), torch.tensor([0]), torch.zeros(1, 1)
+    coarse, fine = (network(x, *known, level.expand(-1, -1, n))[0] for n in (4, 16))
+    assert torch.allclose(coarse, fine, atol=1e-5)
+
+
 def test_patches_come_back_where_they_were() -> None:
     network = ResidualUNet(
         in_planes=2, n_bins=6, n_extra=0, n_tasks=1, n_efforts=1, backbone="unet2d", width=32

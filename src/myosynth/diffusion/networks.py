@@ -16,25 +16,33 @@ BACKBONES = ("temporal", "unet1d", "unet2d")
 
 
 class _Block(nn.Module):
-    """GroupNorm–SiLU–convolution twice, modulated by the condition, with a residual path."""
+    """GroupNorm–SiLU–convolution twice, modulated by the condition, with a residual path.
 
-    def __init__(self, conv: Any, n_in: int, n_out: int, n_embed: int) -> None:
+    `n_known` is the number of planes that modulate position by position, or 0.
+    """
+
+    def __init__(self, conv: Any, n_in: int, n_out: int, n_embed: int, n_known: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = _norm(n_in), _norm(n_out)
         self.conv1 = conv(n_in, n_out, 3, padding=1)
         self.conv2 = conv(n_out, n_out, 3, padding=1)
         self.modulate = nn.Linear(n_embed, 2 * n_out)
+        self.modulate_here = conv(n_known, 2 * n_out, 1) if n_known else None
         self.skip = conv(n_in, n_out, 1) if n_in != n_out else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
+        if self.modulate_here is not None:
+            nn.init.zeros_(self.modulate_here.weight)
+            nn.init.zeros_(self.modulate_here.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, known: Tensor | None) -> Tensor:
         h = self.conv1(functional.silu(self.norm1(x)))
-        scale, shift = self.modulate(embedding).chunk(2, dim=1)
-        ones = (1,) * (x.ndim - 2)
-        h = self.norm2(h) * (1 + scale.reshape(*scale.shape, *ones)) + shift.reshape(
-            *shift.shape, *ones
-        )
+        change = self.modulate(embedding)
+        change = change.reshape(*change.shape, *(1,) * (x.ndim - 2))
+        if self.modulate_here is not None:
+            change = change + self.modulate_here(known)
+        scale, shift = change.chunk(2, dim=1)
+        h = self.norm2(h) * (1 + scale) + shift
         out: Tensor = self.skip(x) + self.conv2(functional.silu(h))
         return out
 
@@ -75,7 +83,8 @@ class ResidualUNet(nn.Module):
     n_bins : int
         F.
     n_extra : int
-        Planes (B, n_extra, N) of a condition that is known by frame (the envelope map), or 0.
+        Planes (B, n_extra, N) of a condition that is known by frame (the envelope map), or 0. They
+        are planes of the input; along time they modulate every block as well, position by position.
     n_tasks, n_efforts : int
         Size of the task vocabulary without the null task; length of the effort vector.
     backbone : {"unet1d", "unet2d"}
@@ -117,7 +126,7 @@ class ResidualUNet(nn.Module):
         n_gain = in_planes // n_parts
         n_in = in_planes * patch_f * patch_n + n_extra * patch_n
         self.out_sizes = [in_planes * patch_f * patch_n, n_gain * patch_f * patch_n]
-        n_embed = 2 * width
+        n_embed, n_known = 2 * width, n_extra if self.flat else 0
         self.register_buffer("frequencies", torch.exp(torch.linspace(-2.5, 3.5, width // 4)))
         self.embed_sigma = nn.Linear(2 * (width // 4), n_embed)
         self.embed_task = nn.Embedding(n_tasks + 1, n_embed)
@@ -134,19 +143,21 @@ class ResidualUNet(nn.Module):
         for level, w in enumerate(widths):
             self.down.append(
                 nn.ModuleList(
-                    _Block(conv, previous if i == 0 else w, w, n_embed) for i in range(n_blocks)
+                    _Block(conv, previous if i == 0 else w, w, n_embed, n_known)
+                    for i in range(n_blocks)
                 )
             )
             previous = w
             if level < len(widths) - 1:
                 self.shrink.append(conv(w, w, 3, stride=2, padding=1))
         self.attention = _Attention(widths[-1])
-        self.middle = _Block(conv, widths[-1], widths[-1], n_embed)
+        self.middle = _Block(conv, widths[-1], widths[-1], n_embed, n_known)
         for w in reversed(widths[:-1]):
             self.grow.append(conv(previous, w, 1))
             self.up.append(
                 nn.ModuleList(
-                    _Block(conv, 2 * w if i == 0 else w, w, n_embed) for i in range(n_blocks)
+                    _Block(conv, 2 * w if i == 0 else w, w, n_embed, n_known)
+                    for i in range(n_blocks)
                 )
             )
             previous = w
@@ -161,6 +172,8 @@ class ResidualUNet(nn.Module):
         self, x: Tensor, log_sigma: Tensor, task_id: Tensor, effort: Tensor, extra: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """x (B, P, F, N), log_sigma (B,), task_id (B,), effort (B, E), extra (B, X, N) or None.
+
+        Along time `extra` may have any number of frames over the same time.
 
         Returns
         -------
@@ -179,17 +192,19 @@ class ResidualUNet(nn.Module):
         h = self.first(self._arrange(x, extra))
         kept = []
         for level, blocks in enumerate(self.down):
+            known = self._known(extra, h)
             for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, embedding)
+                h = block(h, embedding, known)
             if level < len(self.shrink):
-                kept.append(h)
+                kept.append((h, known))
                 h = self.shrink[level](h)
-        h = self.middle(self.attention(h), embedding)
+        h = self.middle(self.attention(h), embedding, known)
         for level, blocks in enumerate(self.up):
-            h = functional.interpolate(self.grow[level](h), size=kept[-1].shape[2:])
-            h = torch.cat([h, kept.pop()], dim=1)
+            finer, known = kept.pop()
+            h = functional.interpolate(self.grow[level](h), size=finer.shape[2:])
+            h = torch.cat([h, finer], dim=1)
             for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, embedding)
+                h = block(h, embedding, known)
         out = self.last(functional.silu(self.norm(h)))
         residual, gain = out.split(self.out_sizes, dim=1)
         gain = self._restore(gain, self.in_planes // self.n_parts, x.shape)
@@ -199,11 +214,19 @@ class ResidualUNet(nn.Module):
         """Planes as they are; see `TemporalUNet.project`."""
         return x
 
+    def _known(self, extra: Tensor | None, h: Tensor) -> Tensor | None:
+        """What is known by frame at the positions of h (B, W, N'), in its precision."""
+        if extra is None or not self.flat:
+            return None
+        known: Tensor = functional.interpolate(extra, size=h.shape[-1], mode="linear")
+        return known.to(h.dtype)
+
     def _arrange(self, x: Tensor, extra: Tensor | None) -> Tensor:
         batch, planes, bins, frames = x.shape
         if self.flat:
             h = x.reshape(batch, planes * bins, frames)
-            return h if extra is None else torch.cat([h, extra], dim=1)
+            known = self._known(extra, h)
+            return h if known is None else torch.cat([h, known], dim=1)
         assert self.patch is not None
         pf, pn = self.patch
         h = x.reshape(batch, planes, bins // pf, pf, frames // pn, pn)
@@ -289,8 +312,6 @@ class TemporalUNet(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             signal = self.scale * self.to_signal(x)
         folded = signal.reshape(*signal.shape[:2], -1, self.patch_times).transpose(2, 3)
-        if extra is not None:
-            extra = functional.interpolate(extra, size=folded.shape[-1], mode="linear")
         residual, gain = self.inner(folded, log_sigma, task_id, effort, extra)
         out = (residual.float() + gain.float() * folded).transpose(2, 3).reshape(signal.shape)
         with torch.autocast(x.device.type, enabled=False):

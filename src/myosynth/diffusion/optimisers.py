@@ -13,7 +13,8 @@ __all__ = ["OPTIMISERS", "Muon", "make_optimiser"]
 OPTIMISERS = ("muon", "adamw")
 # Layers that see or give the data, and those of the conditions: a third of the cost of Muon
 _OUTER = (
-    "first", "last", "embed", "embed_sigma", "embed_task", "embed_effort", "embed_extra", "modulate"
+    "first", "last", "embed", "embed_sigma", "embed_task", "embed_effort", "embed_extra",
+    "modulate", "modulate_here",
 )  # fmt: skip
 _QUINTIC, _N_ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 _MOMENTUM = 0.95
