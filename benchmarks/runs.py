@@ -26,6 +26,7 @@ import torch
 
 import myosynth.diffusion.training as training
 from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, train
+from myosynth.diffusion.model import SCHEMA as MODEL_SCHEMA
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.errors import CheckpointError
 from myosynth.evaluation import evaluate, fidelity
@@ -161,7 +162,8 @@ class Runs:
         self, name: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]
     ) -> dict[str, Any]:
         """The run `name`, from its file where that was made with the same `key`."""
-        key = json.loads(json.dumps({**key, "version": version("myosynth")}))
+        made_by = {"version": version("myosynth"), "model": MODEL_SCHEMA}
+        key = json.loads(json.dumps({**key, **made_by}))
         path = self.folder / f"{name}.json"
         if path.exists() and (stored := read_json(path))["key"] == key:
             self.rows.append(stored)

@@ -51,7 +51,9 @@ def test_each_bench_says_what_it_takes(
             bench.main()
 
 
-def test_a_run_is_done_again_only_if_it_was_made_otherwise(tmp_path: Path) -> None:
+def test_a_run_is_done_again_only_if_it_was_made_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = []
 
     def make() -> dict[str, Any]:
@@ -62,6 +64,8 @@ def test_a_run_is_done_again_only_if_it_was_made_otherwise(tmp_path: Path) -> No
         row = runs.Runs(tmp_path).fill("a", key, make)
         assert (row["found"], len(done)) == (n, n)
     assert [row["found"] for row in runs.Runs(tmp_path).stored()] == [2]
+    monkeypatch.setattr(runs, "MODEL_SCHEMA", "another")  # models of another make
+    assert runs.Runs(tmp_path).fill("a", {"minutes": 2}, make)["found"] == 3
 
 
 def test_a_table_keeps_the_rows_of_other_machines(tmp_path: Path) -> None:

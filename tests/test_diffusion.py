@@ -198,6 +198,10 @@ def test_along_time_a_map_may_be_coarser_than_the_planes() -> None:
     known = torch.zeros(1), torch.tensor([0]), torch.zeros(1, 1)
     coarse, fine = (network(x, *known, level.expand(-1, -1, n))[0] for n in (4, 16))
     assert torch.allclose(coarse, fine, atol=1e-5)
+    # a ramp stays one at the same times, but for half a coarse frame at the ends
+    ramp = (torch.arange(4.0)[None, None] + 0.5) * 4
+    finer = network._known(ramp, x.flatten(1, 2))
+    assert torch.allclose(finer[..., 2:-2], torch.arange(16.0)[2:-2] + 0.5)
 
 
 def test_patches_come_back_where_they_were() -> None:

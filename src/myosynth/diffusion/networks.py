@@ -84,7 +84,8 @@ class ResidualUNet(nn.Module):
         F.
     n_extra : int
         Planes (B, n_extra, N) of a condition that is known by frame (the envelope map), or 0. They
-        are planes of the input; along time they modulate every block as well, position by position.
+        are planes of the input, and their means modulate every block; along time they themselves do
+        as well, position by position.
     n_tasks, n_efforts : int
         Size of the task vocabulary without the null task; length of the effort vector.
     backbone : {"unet1d", "unet2d"}
@@ -215,7 +216,7 @@ class ResidualUNet(nn.Module):
         return x
 
     def _known(self, extra: Tensor | None, h: Tensor) -> Tensor | None:
-        """What is known by frame at the positions of h (B, W, N'), in its precision."""
+        """What is known by frame, at the positions of h (B, W, N') and in the precision of h."""
         if extra is None or not self.flat:
             return None
         known: Tensor = functional.interpolate(extra, size=h.shape[-1], mode="linear")
