@@ -290,7 +290,8 @@ class SpectrogramCodec(nn.Module):
             return bands
         coloured = carrier * self._colour(self.envelope_scale(bands))
         white, coloured = self.stft.inverse(carrier), self.stft.inverse(coloured)
-        rows = self.texture.measure(flat, white, coloured)
+        amplitude = self._amplitude(self.envelope_scale(bands))
+        rows = self.texture.measure(flat, white, coloured, amplitude)
         return torch.cat([bands, rows[..., None].expand(-1, -1, -1, bands.shape[-1])], 2)
 
     def decode(
@@ -340,30 +341,40 @@ class SpectrogramCodec(nn.Module):
             return planes
         wanted = envelope * self.envelope_std + self.envelope_mean
         scale, rows = self.envelope_scale(wanted), wanted[:, :, self.n_bands :].mean(-1)
-        whitened = self._carrier(planes) * scale
+        whitened, amplitude = self._carrier(planes) * scale, self._amplitude(scale)
         for _ in range(n_rounds):
             ring = self._closed(self.stft.inverse(whitened * self.bin_rms), n_times)
             if self.texture.n_rows:
                 ring = self.texture.with_spectrum(ring, rows)
             whitened = self._spectrum(ring)
             if self.texture.n_rows:
-                whitened = self._peaked(whitened, rows[..., -2], coloured=False)
-                whitened = self._peaked(whitened, rows[..., -1], coloured=True)
+                whitened = self._peaked(whitened, rows[..., -3:-2])
+                whitened = self._peaked(whitened, rows[..., -2:], amplitude)
             step = wanted[:, :, : self.n_bands] - self.log_envelope(whitened)
             whitened = whitened * self.envelope_scale(step.clamp(-_LARGEST_STEP, _LARGEST_STEP))
         return self._standardised(whitened / scale)
 
-    def _peaked(self, whitened: Tensor, wanted: Tensor, *, coloured: bool) -> Tensor:
-        """The carrier under the map that the signal has by now made as peaked as `wanted`."""
+    def _peaked(self, whitened: Tensor, wanted: Tensor, amplitude: Tensor | None = None) -> Tensor:
+        """The carrier under the map that the signal has by now made as peaked as `wanted`.
+
+        In its colour where there is an `amplitude`, and then under that as well.
+        """
         own = self.envelope_scale(self.log_envelope(whitened))
-        scale = own / self._colour(own) if coloured else own
+        scale = own if amplitude is None else own / self._colour(own)
         carrier = self.stft.inverse(whitened / scale)
-        change: Tensor = self.stft(self.texture.with_peaks(carrier, wanted) - carrier)
+        change: Tensor = self.stft(self.texture.with_peaks(carrier, wanted, amplitude) - carrier)
         return whitened + change * scale
 
     def _colour(self, scale: Tensor) -> Tensor:
         """Amplitude by bin of a whole segment (B, C, F, 1), of its `envelope_scale`."""
         return scale.square().mean(-1, keepdim=True).sqrt() * self.bin_rms
+
+    def _amplitude(self, scale: Tensor) -> Tensor:
+        """RMS over all bins of an `envelope_scale`, at each sample of the ring (B, C, T)."""
+        by_frame = (scale * self.bin_rms).square().sum(2).sqrt()
+        n_samples = (by_frame.shape[-1] - 1) * self.hop_length + 1
+        fine = functional.interpolate(by_frame, n_samples, mode="linear", align_corners=True)
+        return fine[..., :-1] / fine[..., :-1].square().mean(-1, keepdim=True).sqrt()
 
     def _standardised(self, carrier: Tensor) -> Tensor:
         """Complex carrier (B, C, F, N) → planes of about unit variance."""

@@ -22,7 +22,7 @@ from myosynth.storage import atomic_directory, read_json, write_json
 
 __all__ = ["Description", "Model", "load_model", "save_model"]
 
-SCHEMA = "myosynth-model/6"
+SCHEMA = "myosynth-model/7"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 

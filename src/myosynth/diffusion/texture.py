@@ -8,7 +8,8 @@ __all__ = ["Texture", "band_matrices", "filtered"]
 
 _POWER_FLOOR = 1e-4
 _LARGEST_STEP = 2.0  # of log power in one round, so that a segment far off is not torn
-_LEAST_EXPONENT, _MOST_EXPONENT, _N_BISECTIONS = 0.85, 1.15, 7  # beyond, spikes stand alone
+_LEAST_EXPONENT, _MOST_EXPONENT = 0.8, 1.25  # beyond, spikes stand alone
+_N_STEPS, _RIDGE = 4, 0.1  # where loudness hardly varies, its share of the power is left alone
 
 
 class Texture(nn.Module):
@@ -18,8 +19,11 @@ class Texture(nn.Module):
     windows of `n_long` samples; the peakedness is the log kurtosis of the carrier, which is
     high where single action potentials stand out, once as it is (its high frequencies count most,
     as in the gaps between potentials) and once in the colour of the segment (as in the potentials).
+    The last number is by how much more peaked the coloured carrier is under the segment's amplitude
+    than the two are by themselves: above 0 where loud stretches are more peaked than quiet ones.
     `with_spectrum` and `with_peaks` bring a signal to given values, or nearer to them, by the
-    smallest change of its kind: a filter, and a power of the amplitude.
+    smallest change of its kind: a filter, and a power of the amplitude, which is another in loud
+    stretches than in quiet ones.
 
     Source: the idea of describing a texture by such statistics, and of drawing it by bringing a
     signal to them in turns, is that of Portilla & Simoncelli 2000 (doi 10.1023/A:1026553619983).
@@ -42,7 +46,7 @@ class Texture(nn.Module):
         super().__init__()
         self.n_long = n_long
         self.n_bands = min(n_bands, n_lines)
-        self.n_rows = self.n_bands + 2 if self.n_bands else 0
+        self.n_rows = self.n_bands + 3 if self.n_bands else 0
         self.register_buffer("window", torch.hann_window(n_long), persistent=False)
         to_bands, to_lines = band_matrices(n_lines, max(1, self.n_bands))
         self.register_buffer("to_bands", to_bands, persistent=False)
@@ -54,9 +58,15 @@ class Texture(nn.Module):
         mean: Tensor = torch.fft.rfft(frames).abs().square().mean(-2)
         return mean
 
-    def measure(self, ring: Tensor, carrier: Tensor, coloured: Tensor) -> Tensor:
-        """Whitened signal and carrier, white and coloured, (B, C, T) → (B, C, n_rows)."""
-        peaked = torch.stack([_peakedness(carrier), _peakedness(coloured)], dim=-1)
+    def measure(self, ring: Tensor, carrier: Tensor, coloured: Tensor, amplitude: Tensor) -> Tensor:
+        """Whitened signal, carrier, white and coloured, and its amplitude → (B, C, n_rows).
+
+        All are (B, C, T).
+        """
+        white, alone, under, even = (
+            _peakedness(each) for each in (carrier, coloured, coloured * amplitude, amplitude)
+        )
+        peaked = torch.stack([white, alone, under - alone - even], dim=-1)
         return torch.cat([self._spectrum(ring), peaked], dim=-1)
 
     def with_spectrum(self, ring: Tensor, rows: Tensor) -> Tensor:
@@ -67,16 +77,34 @@ class Texture(nn.Module):
         gain = functional.pad(gain, (0, above), mode="replicate")
         return filtered(ring, gain)
 
-    def with_peaks(self, carrier: Tensor, wanted: Tensor) -> Tensor:
-        """The carrier to a power, signs and RMS kept, so that it is `wanted` (B, C) peaked."""
-        size = carrier.abs().clamp_min(1e-6)
-        low = torch.full_like(wanted, _LEAST_EXPONENT)
-        high = torch.full_like(wanted, _MOST_EXPONENT)
-        for _ in range(_N_BISECTIONS):
-            middle = (low + high) / 2
-            above = _peakedness(size.pow(middle[..., None])) > wanted
-            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        raised = carrier.sign() * size.pow(((low + high) / 2)[..., None])
+    def with_peaks(
+        self, carrier: Tensor, wanted: Tensor, amplitude: Tensor | None = None
+    ) -> Tensor:
+        """The carrier (B, C, T) to a power, signs and RMS kept, so that it is as peaked as wanted.
+
+        Parameters
+        ----------
+        wanted : Tensor, (B, C, 1) or (B, C, 2)
+            The peakedness of the carrier, and with an amplitude by how much more it is under it.
+        amplitude : Tensor, (B, C, T), optional
+            Where it is large the power is another than where it is small.
+        """
+        everywhere = torch.ones_like(carrier)[..., None, :]
+        under, stretches = everywhere, everywhere
+        if amplitude is not None:
+            power = amplitude.square()
+            loud = power / (power + power.mean(-1, keepdim=True))
+            under = torch.stack([everywhere[..., 0, :], amplitude], dim=-2)
+            stretches = torch.stack([1 - loud, loud], dim=-2)
+            both = wanted.sum(-1) + _peakedness(amplitude)
+            wanted = torch.stack([wanted[..., 0], both], dim=-1)
+        size = carrier.abs().clamp_min(1e-6).log()
+        exponents = torch.ones_like(wanted)
+        for _ in range(_N_STEPS):
+            found, slopes = _peakedness_of_power(size, exponents, stretches, under)
+            step = _least_squares(slopes, wanted - found)
+            exponents = (exponents + step).clamp(_LEAST_EXPONENT, _MOST_EXPONENT)
+        raised = carrier.sign() * (_by_sample(exponents, stretches) * size).exp()
         return raised * (_mean_square(carrier) / _mean_square(raised)).sqrt()
 
     def _spectrum(self, ring: Tensor) -> Tensor:
@@ -117,6 +145,36 @@ def band_matrices(n_bins: int, n_bands: int) -> tuple[Tensor, Tensor]:
 def _peakedness(signal: Tensor) -> Tensor:
     square = signal.square()
     return (square.square().mean(-1) / square.mean(-1).square().clamp_min(1e-24)).log()
+
+
+def _by_sample(exponents: Tensor, stretches: Tensor) -> Tensor:
+    """Exponents (B, C, P) of stretches (B, C, P, T), which add up to 1 → (B, C, T)."""
+    return torch.einsum("bcp,bcpt->bct", exponents, stretches)
+
+
+def _peakedness_of_power(
+    size: Tensor, exponents: Tensor, stretches: Tensor, under: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Peakedness (B, C, S) of a signal to a power, and how it changes with exponents (B, C, S, P).
+
+    `size` (B, C, T) is its log magnitude, and `under` (B, C, S, T) are the amplitudes it is under.
+    """
+    square = (2 * _by_sample(exponents, stretches) * size).exp()[..., None, :] * under.square()
+    fourth = square.square()
+    second_mean, fourth_mean = square.mean(-1), fourth.mean(-1)
+    found = fourth_mean.log() - 2 * second_mean.log()
+    moved = size[..., None, :] * stretches / size.shape[-1]
+    of_fourth = torch.einsum("bcst,bcpt->bcsp", fourth, moved) / fourth_mean[..., None]
+    of_second = torch.einsum("bcst,bcpt->bcsp", square, moved) / second_mean[..., None]
+    return found, 4 * (of_fourth - of_second)
+
+
+def _least_squares(slopes: Tensor, wanted: Tensor) -> Tensor:
+    """The small step (B, C, P) with slopes (B, C, S, P) · step = wanted (B, C, S), nearly."""
+    turned = slopes.mT
+    inner = turned @ slopes + _RIDGE * torch.eye(slopes.shape[-1], device=slopes.device)
+    step: Tensor = torch.linalg.solve(inner, turned @ wanted[..., None])
+    return step[..., 0]
 
 
 def _mean_square(signal: Tensor) -> Tensor:
