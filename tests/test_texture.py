@@ -64,7 +64,8 @@ def test_a_signal_gets_the_spectrum_and_the_peaks_that_are_asked() -> None:
     by_itself = texture.with_peaks(ring, wanted[..., -2:-1])
     both = texture.with_peaks(ring, wanted[..., -2:], amplitude)
     assert (measure(ring, by_itself) - wanted)[..., -2].abs().median() < 0.05
-    assert (measure(ring, both) - wanted)[..., -2:].abs().median() < 0.05
+    left = (measure(ring, both) - wanted)[..., -2:].abs().flatten(0, 1)
+    assert (left.median(0).values < 0.05).all()
     for peaked in (by_itself, both):
         assert torch.allclose(peaked.square().mean(-1), ring.square().mean(-1), rtol=1e-4)
     assert ((had - wanted)[..., -2:].abs().amax((0, 1)) > 0.2).all()

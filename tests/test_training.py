@@ -77,7 +77,7 @@ def same_weights(one: Path, two: Path) -> bool:
 
 @pytest.mark.parametrize("stop_at", [3, 9])  # within the first stage, and within the second
 def test_an_interrupted_training_resumes_to_the_same_bytes(
-    segments: SegmentSet, tmp_path: Path, stop_at: int
+    segments: SegmentSet, tmp_path: Path, stop_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(segments, tmp_path / "whole", steps=12, settings=SMALL)
     n_steps = 0
@@ -95,6 +95,10 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(
         train(segments, tmp_path / "cut", steps=12, settings=SMALL)
     with pytest.raises(CheckpointError, match="another seed"):
         train(segments, tmp_path / "cut", steps=12, seed=1, settings=SMALL, resume=True)
+    with monkeypatch.context() as later:
+        later.setattr("myosynth.diffusion.training.SCHEMA", "myosynth-model/0")
+        with pytest.raises(CheckpointError, match="another schema"):
+            train(segments, tmp_path / "cut", steps=12, settings=SMALL, resume=True)
     train(segments, tmp_path / "cut", steps=12, settings=SMALL, resume=True)
     assert same_weights(tmp_path / "whole", tmp_path / "cut")
     assert not (tmp_path / "cut.training").exists()

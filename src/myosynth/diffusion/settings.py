@@ -46,8 +46,8 @@ class TrainingSettings:
     envelope_stride : int
         STFT frames per frame of the envelope map.
     texture_bands : int
-        Bands of the fine spectrum that is drawn beside the envelope map, with the peakedness of the
-        carrier; 0 leaves both out.
+        Bands of the fine spectrum that is drawn beside the envelope map, with how peaked the
+        carrier is, and how much more so where it is loud; 0 leaves all of it out.
     descriptors : bool
         Draw what a segment is like as a whole from a density first, and its envelope map given
         that; see `Descriptors`. Without it, and in private training, the first stage draws both.

@@ -17,7 +17,7 @@ from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.encoding import features_of, to_shape
-from myosynth.diffusion.model import Description, Model, save_model
+from myosynth.diffusion.model import SCHEMA, Description, Model, save_model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.private import PrivacyPlan
 from myosynth.diffusion.progress import Progress, TrainingState, load_state, save_state
@@ -211,6 +211,7 @@ class _Run:
         shared = self.device.type == "cpu" and self.plan is None
         self.crew = Crew(self.settings.n_threads) if shared else None
         fingerprint = {
+            "schema": SCHEMA,
             "settings": self.settings.to_dict(),
             "seed": self.seed,
             "steps": self.budget.steps,
