@@ -72,9 +72,9 @@ def test_a_signal_gets_the_spectrum_and_the_peaks_that_are_asked() -> None:
 
 
 def test_loud_stretches_may_be_more_peaked_than_quiet_ones() -> None:
-    """Under one amplitude: potentials in loud stretches, or as peaked a carrier with them in quiet.
+    """Two carriers equally peaked by themselves, one where it is loud, the other where it is quiet.
 
-    By itself the carrier is as peaked; under the amplitude it is not, and is made so.
+    The second is made as the first.
     """
     texture, n = Texture(512, 100, 4), 12000
     rng = np.random.default_rng(1)
@@ -105,7 +105,7 @@ def test_loud_stretches_may_be_more_peaked_than_quiet_ones() -> None:
 
 @pytest.mark.parametrize("depth", [0.0, 0.1])
 def test_where_loudness_hardly_varies_its_share_is_left_alone(depth: float) -> None:
-    """What is asked there can be had by tearing quiet and loud moments apart alone."""
+    """Such a difference could be had only by very different powers a moment apart."""
     texture = Texture(512, 100, 4)
     carrier = torch.randn(4, 1, 6000, generator=torch.Generator().manual_seed(0))
     amplitude = (1 + depth * torch.linspace(0, 40, 6000).sin()).expand_as(carrier)

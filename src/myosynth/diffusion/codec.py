@@ -288,10 +288,10 @@ class SpectrogramCodec(nn.Module):
         """The envelope map, not standardised: bands, and below them the texture."""
         if not self.texture.n_rows:
             return bands
-        coloured = carrier * self._colour(self.envelope_scale(bands))
-        white, coloured = self.stft.inverse(carrier), self.stft.inverse(coloured)
-        amplitude = self._amplitude(self.envelope_scale(bands))
-        rows = self.texture.measure(flat, white, coloured, amplitude)
+        scale = self.envelope_scale(bands)
+        white = self.stft.inverse(carrier)
+        coloured = self.stft.inverse(carrier * self._colour(scale))
+        rows = self.texture.measure(flat, white, coloured, self._amplitude(scale))
         return torch.cat([bands, rows[..., None].expand(-1, -1, -1, bands.shape[-1])], 2)
 
     def decode(

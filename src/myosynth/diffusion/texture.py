@@ -9,7 +9,8 @@ __all__ = ["Texture", "band_matrices", "filtered"]
 _POWER_FLOOR = 1e-4
 _LARGEST_STEP = 2.0  # of log power in one round, so that a segment far off is not torn
 _LEAST_EXPONENT, _MOST_EXPONENT = 0.8, 1.25  # beyond, spikes stand alone
-_N_STEPS, _RIDGE = 4, 0.1  # where loudness hardly varies, its share of the power is left alone
+# Of Newton's method: so damped that where loudness hardly varies one power is taken everywhere
+_N_STEPS, _RIDGE = 4, 0.1
 
 
 class Texture(nn.Module):
@@ -22,8 +23,8 @@ class Texture(nn.Module):
     The last number is by how much more peaked the coloured carrier is under the segment's amplitude
     than the two are by themselves: above 0 where loud stretches are more peaked than quiet ones.
     `with_spectrum` and `with_peaks` bring a signal to given values, or nearer to them, by the
-    smallest change of its kind: a filter, and a power of the amplitude, which is another in loud
-    stretches than in quiet ones.
+    smallest change of its kind: a filter, and a power of its magnitude, for the coloured carrier
+    another in loud stretches than in quiet ones.
 
     Source: the idea of describing a texture by such statistics, and of drawing it by bringing a
     signal to them in turns, is that of Portilla & Simoncelli 2000 (doi 10.1023/A:1026553619983).
@@ -63,10 +64,10 @@ class Texture(nn.Module):
 
         All are (B, C, T).
         """
-        white, alone, under, even = (
+        white, alone, under, uneven = (
             _peakedness(each) for each in (carrier, coloured, coloured * amplitude, amplitude)
         )
-        peaked = torch.stack([white, alone, under - alone - even], dim=-1)
+        peaked = torch.stack([white, alone, under - alone - uneven], dim=-1)
         return torch.cat([self._spectrum(ring), peaked], dim=-1)
 
     def with_spectrum(self, ring: Tensor, rows: Tensor) -> Tensor:
@@ -85,16 +86,17 @@ class Texture(nn.Module):
         Parameters
         ----------
         wanted : Tensor, (B, C, 1) or (B, C, 2)
-            The peakedness of the carrier, and with an amplitude by how much more it is under it.
+            The peakedness of the carrier and, with an amplitude, how much more peaked their product
+            is than the two by themselves.
         amplitude : Tensor, (B, C, T), optional
             Where it is large the power is another than where it is small.
         """
-        everywhere = torch.ones_like(carrier)[..., None, :]
-        under, stretches = everywhere, everywhere
+        ones = torch.ones_like(carrier)
+        under = stretches = ones[..., None, :]
         if amplitude is not None:
             power = amplitude.square()
             loud = power / (power + power.mean(-1, keepdim=True))
-            under = torch.stack([everywhere[..., 0, :], amplitude], dim=-2)
+            under = torch.stack([ones, amplitude], dim=-2)
             stretches = torch.stack([1 - loud, loud], dim=-2)
             both = wanted.sum(-1) + _peakedness(amplitude)
             wanted = torch.stack([wanted[..., 0], both], dim=-1)
