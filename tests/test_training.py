@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,10 +116,99 @@ def test_ctrl_c_ends_after_a_whole_step_with_the_state_saved(
     try:
         with pytest.raises(KeyboardInterrupt):
             train(segments, tmp_path / "m", steps=12, settings=SMALL, on_progress=send)
-        assert (tmp_path / "m.training" / "state.safetensors").is_file()
+        kept = {path.name for path in (tmp_path / "m.training").iterdir()}
+        assert kept == {"start.safetensors", "envelope.safetensors"}
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+SIDE_BY_SIDE = TrainingSettings(**{**SMALL.to_dict(), "threads": 2})
+
+
+@pytest.mark.parametrize("stop_at", [1, 9])
+def test_stages_side_by_side_resume_to_the_bytes_of_one_after_the_other(
+    segments: SegmentSet, tmp_path: Path, stop_at: int
+) -> None:
+    seen: list[Progress] = []
+    train(segments, tmp_path / "one", steps=30, settings=SMALL)
+    train(segments, tmp_path / "two", steps=30, settings=SIDE_BY_SIDE, on_progress=seen.append)
+    assert same_weights(tmp_path / "one", tmp_path / "two")
+    stages = [progress.stage for progress in seen]
+    assert stages.index("planes") < len(stages) - 1 - stages[::-1].index("envelope")
+    shares = [progress.share for progress in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+    def stop(progress: Progress) -> None:
+        if progress.stage == "planes" and progress.step == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(segments, tmp_path / "cut", steps=30, settings=SIDE_BY_SIDE, on_progress=stop)
+    assert {path.name for path in (tmp_path / "cut.training").iterdir()} == {
+        "start.safetensors",
+        "envelope.safetensors",
+        "planes.safetensors",
+    }
+    again: list[Progress] = []
+    train(
+        segments,
+        tmp_path / "cut",
+        steps=30,
+        settings=SIDE_BY_SIDE,
+        resume=True,
+        on_progress=again.append,
+    )
+    assert again[0].share > 1 / 30  # it went on, and did not begin once more
+    assert same_weights(tmp_path / "two", tmp_path / "cut")
+    log = json.loads((tmp_path / "cut" / "training.json").read_text())["log"]
+    whole = json.loads((tmp_path / "two" / "training.json").read_text())["log"]
+    assert [{**row, "seconds": 0} for row in log] == [{**row, "seconds": 0} for row in whole]
+
+
+def test_what_ends_one_stage_stops_and_keeps_the_other(
+    segments: SegmentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, n_batches = SegmentPool.batch, 0
+
+    def fail(pool: SegmentPool, n: int) -> tuple[torch.Tensor, ...]:
+        nonlocal n_batches
+        if threading.current_thread() is threading.main_thread():
+            pytest.fail("a stage runs in the caller's thread, where Ctrl-C would cut its steps")
+        parts = batch(pool, n)
+        n_batches += 1
+        if parts[1].shape[2] == 0 and n_batches > 20:  # the envelope map's stage
+            raise OSError("the disk is gone")
+        return parts
+
+    monkeypatch.setattr(SegmentPool, "batch", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        train(segments, tmp_path / "m", steps=5000, settings=SIDE_BY_SIDE)
+    assert n_batches < 1000
+    assert {path.name for path in (tmp_path / "m.training").iterdir()} == {
+        "start.safetensors",
+        "planes.safetensors",
+    }
+    assert not (tmp_path / "m").exists()
+
+
+def test_starting_anew_forgets_what_an_unfinished_training_left(
+    segments: SegmentSet, tmp_path: Path
+) -> None:
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    def finish(seed: int, name: str, **more: Any) -> None:
+        train(segments, tmp_path / name, steps=12, seed=seed, settings=SIDE_BY_SIDE, **more)
+
+    with pytest.raises(KeyboardInterrupt):
+        finish(0, "m", on_progress=stop)
+    with pytest.raises(KeyboardInterrupt):
+        finish(1, "m", on_progress=stop, overwrite=True)
+    finish(1, "m", resume=True)
+    finish(1, "whole")
+    assert same_weights(tmp_path / "m", tmp_path / "whole")
 
 
 def test_the_pool_forgets_and_renews_and_still_resumes(
@@ -167,10 +257,14 @@ def test_training_lowers_the_loss(segments: SegmentSet, tmp_path: Path, stages: 
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:3])
 
 
-def test_a_budget_of_time_is_kept(segments: SegmentSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_budget_of_time_is_kept(segments: SegmentSet, tmp_path: Path, threads: int) -> None:
     last: list[Progress] = []
-    train(segments, tmp_path / "m", minutes=0.05, settings=SMALL, on_progress=last.append)
-    assert 3.0 <= last[-1].seconds < 8.0
+    settings = TrainingSettings(**{**SMALL.to_dict(), "threads": threads})
+    train(segments, tmp_path / "m", minutes=0.05, settings=settings, on_progress=last.append)
+    ends = [[p.seconds for p in last if p.stage == name][-1] for name in ("envelope", "planes")]
+    assert 3.0 <= ends[1] < 8.0
+    assert (ends[0] >= 3.0) == (threads == 2)  # one thread: half of the time is the other's
     assert {progress.stage for progress in last} == {"envelope", "planes"}
     assert [p.share for p in last] == sorted(p.share for p in last)
 

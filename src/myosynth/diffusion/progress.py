@@ -1,4 +1,4 @@
-"""What training reports, and the state from which it goes on."""
+"""What training reports, and the states from which it goes on."""
 
 import json
 import math
@@ -17,9 +17,15 @@ from torch import Tensor
 from myosynth.errors import CheckpointError
 from myosynth.storage import atomic_file
 
-__all__ = ["Progress", "TrainingState", "load_state", "save_state"]
-
-_FILE = "state.safetensors"
+__all__ = [
+    "Progress",
+    "StageState",
+    "Start",
+    "load_stage",
+    "load_start",
+    "save_stage",
+    "save_start",
+]
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,28 @@ class Progress:
     seconds: float
 
 
-@dataclass
-class TrainingState:
-    """All that a training needs to go on to the same bytes.
+@dataclass(frozen=True)
+class Start:
+    """What all stages of a training begin with.
 
-    `fingerprint` names the set, seed, settings and budget; a state of another one is refused.
+    `fingerprint` names the set, seed, settings and budget; a training of another one is refused.
     """
 
-    fingerprint: dict[str, Any]
-    config: dict[str, Any]
-    finished: list[str] = field(default_factory=list)
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-    log: list[dict[str, Any]] = field(default_factory=list)
+    fingerprint: Mapping[str, Any]
+    config: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+
+
+@dataclass
+class StageState:
+    """All that a stage needs to go on to the same bytes.
+
+    `seconds` are those of the whole training when the stage was last kept.
+    """
+
+    finished: bool = False
     seconds: float = 0.0
+    log: list[dict[str, Any]] = field(default_factory=list)
     step: int = 0
     n_validations: int = 0
     best_loss: float = math.inf
@@ -72,37 +87,47 @@ class TrainingState:
     torch_rng: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
     held: NDArray[np.intp] | None = None
 
-    def begin_stage(self) -> None:
-        """Forget what belongs to the stage that just ended."""
-        self.step, self.n_validations, self.best_loss = 0, 0, math.inf
+    def finish(self, weights: Mapping[str, Tensor]) -> None:
+        """Keep the weights, and nothing of the way to them."""
+        self.finished, self.weights = True, dict(weights)
         self.best, self.average, self.optimizer, self.held = [], [], {}, None
 
 
-_PLAIN = ("fingerprint", "config", "finished", "stage_seconds", "log", "seconds", "step",
-          "n_validations", "numpy_rng")  # fmt: skip
+_START = "start.safetensors"
+_PLAIN = ("finished", "seconds", "log", "step", "n_validations", "numpy_rng")
 
 
-def save_state(folder: Path, state: TrainingState) -> None:
-    """Write the state as one file, so that it is whole or absent."""
-    facts = {name: getattr(state, name) for name in _PLAIN}
+def save_start(folder: Path, start: Start) -> None:
+    """Write what all stages begin with, once."""
+    facts = {"fingerprint": dict(start.fingerprint), "config": dict(start.config)}
+    _save(folder / _START, facts, start.weights)
+
+
+def save_stage(folder: Path, name: str, state: StageState) -> None:
+    """Write the state of a stage as one file, so that it is whole or absent."""
+    facts = {each: getattr(state, each) for each in _PLAIN}
     facts["best_loss"] = None if math.isinf(state.best_loss) else state.best_loss
     facts["param_groups"] = state.optimizer.get("param_groups", [])
-    tensors = {f"weights/{name}": value for name, value in state.weights.items()}
-    for name in ("average", "best"):
-        tensors |= {f"{name}/{i}": value for i, value in enumerate(getattr(state, name))}
+    tensors = {f"weights/{each}": value for each, value in state.weights.items()}
+    for each in ("average", "best"):
+        tensors |= {f"{each}/{i}": value for i, value in enumerate(getattr(state, each))}
     for i, values in state.optimizer.get("state", {}).items():
         tensors |= {f"optimizer/{i}/{key}": value for key, value in values.items()}
     tensors["torch_rng"] = state.torch_rng
     if state.held is not None:
         tensors["held"] = torch.from_numpy(state.held)
+    _save(folder / f"{name}.safetensors", facts, tensors)
+
+
+def _save(path: Path, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     # names that share memory cannot be stored: a copy of each
     whole = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    with atomic_file(folder / _FILE) as partial:
-        save_file(whole, partial, metadata={"state": json.dumps(facts)})
+    with atomic_file(path) as partial:
+        save_file(whole, partial, metadata={"facts": json.dumps(facts)})
 
 
-def load_state(folder: Path, fingerprint: Mapping[str, Any]) -> TrainingState | None:
-    """The state in a folder, or None where there is no folder.
+def load_start(folder: Path, fingerprint: Mapping[str, Any]) -> Start | None:
+    """What a training in a folder began with, or None where there is no folder.
 
     Raises
     ------
@@ -111,22 +136,29 @@ def load_state(folder: Path, fingerprint: Mapping[str, Any]) -> TrainingState | 
     """
     if not folder.exists():
         return None
-    path = folder / _FILE
-    try:
-        with safe_open(path, framework="pt") as stored:
-            facts = json.loads(stored.metadata()["state"])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{path} is missing or damaged ({error}); pass --overwrite to start anew"
-        ) from error
+    facts, tensors = _load(folder / _START)
     for name, value in fingerprint.items():
         if facts["fingerprint"].get(name) != value:
             raise CheckpointError(
                 f"{folder} was begun with another {name} ({facts['fingerprint'].get(name)!r}, now "
                 f"{value!r}); repeat the first command, or pass --overwrite to start anew"
             )
-    state = TrainingState(**{name: facts[name] for name in _PLAIN})
+    return Start(facts["fingerprint"], facts["config"], tensors)
+
+
+def load_stage(folder: Path, name: str) -> StageState:
+    """Where a stage stopped; a new state where it did not begin.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged.
+    """
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        return StageState()
+    facts, tensors = _load(path)
+    state = StageState(**{each: facts[each] for each in _PLAIN})
     state.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
     prefix = "weights/"
     state.weights = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -134,13 +166,25 @@ def load_state(folder: Path, fingerprint: Mapping[str, Any]) -> TrainingState | 
     state.torch_rng = tensors["torch_rng"]
     state.held = tensors["held"].numpy().copy() if "held" in tensors else None
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, i, key = name.split("/")
+    for each, value in tensors.items():
+        if each.startswith("optimizer/"):
+            _, i, key = each.split("/")
             moments.setdefault(int(i), {})[key] = value
     if moments:
         state.optimizer = {"state": moments, "param_groups": facts["param_groups"]}
     return state
+
+
+def _load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as stored:
+            facts = json.loads(stored.metadata()["facts"])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path} is missing or damaged ({error}); pass --overwrite to start anew"
+        ) from error
+    return facts, tensors
 
 
 def _listed(tensors: Mapping[str, Tensor], name: str) -> list[Tensor]:

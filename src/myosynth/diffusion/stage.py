@@ -1,12 +1,9 @@
 """The loop over steps of one denoiser."""
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +17,7 @@ from myosynth.diffusion.model import Model
 from myosynth.diffusion.optimisers import make_optimiser
 from myosynth.diffusion.pool import SegmentPool
 from myosynth.diffusion.private import PoissonPool, PrivacyPlan, PrivateOptimizer
-from myosynth.diffusion.progress import TrainingState
+from myosynth.diffusion.progress import StageState
 from myosynth.recordings import SegmentSet
 
 __all__ = ["Stage"]
@@ -51,7 +48,7 @@ class Stage:
         Training rows, ascending.
     seed : int
         Of batches and noise.
-    state : TrainingState
+    state : StageState
         Fresh, or what an interrupted stage left.
     device, bf16 : device, bool
         Where to compute, and whether in bfloat16.
@@ -69,7 +66,7 @@ class Stage:
         rows: NDArray[np.intp],
         *,
         seed: int,
-        state: TrainingState,
+        state: StageState,
         device: torch.device,
         bf16: bool,
         plan: PrivacyPlan | None = None,
@@ -119,6 +116,8 @@ class Stage:
         used: Callable[[], float],
         on_step: Callable[[float, Losses], None],
         save: Callable[[], None],
+        *,
+        stopped: Callable[[], bool] = lambda: False,
         audit_due: Callable[[], bool] = lambda: False,
     ) -> None:
         """Step until the budget is used up; leaves the best averaged weights in the model.
@@ -128,34 +127,36 @@ class Stage:
         used : callable
             The share of the budget that is used up.
         on_step : callable
-            Called with that share and the losses; may raise KeyboardInterrupt.
+            Called with that share and the losses.
         save : callable
-            Called after `pack` when the state is to be kept: now and then, and when interrupted.
+            Called after `pack` when the state is to be kept: now and then, and when stopped.
+        stopped : callable
+            Whether to stop here.
         audit_due : callable
             Whether to compare the losses on training and validation segments after this step.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When stopped, once the state is saved.
         """
-        with _deferred_interrupt() as interrupted:
-            last_save = time.monotonic()
-            while (share := used()) < 1.0:
-                losses = self._step(share)
-                self.state.step += 1
-                share = min(1.0, used())
-                if self._due(share):
-                    losses["validation"] = self._validate()
-                if audit_due():
-                    losses |= self._audit()
-                try:
-                    on_step(share, losses)
-                    if interrupted.is_set():
-                        raise KeyboardInterrupt
-                except KeyboardInterrupt:
-                    self.pack()
-                    save()
-                    raise
-                if time.monotonic() - last_save > _SAVE_EVERY_S:
-                    self.pack()
-                    save()
-                    last_save = time.monotonic()
+        last_save = time.monotonic()
+        while (share := used()) < 1.0:
+            losses = self._step(share)
+            self.state.step += 1
+            share = min(1.0, used())
+            if self._due(share):
+                losses["validation"] = self._validate()
+            if audit_due():
+                losses |= self._audit()
+            on_step(share, losses)
+            stop = stopped()
+            if stop or time.monotonic() - last_save > _SAVE_EVERY_S:
+                self.pack()
+                save()
+                last_save = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt
         if self.state.step:
             self._validate()
             self._set(self.state.best)
@@ -165,6 +166,8 @@ class Stage:
     def pack(self) -> None:
         """Bring the state up to date, so that it can be saved."""
         state = self.state
+        weights = self.denoiser.state_dict()
+        state.weights = {name: value.detach().cpu() for name, value in weights.items()}
         state.average = [tensor.cpu() for tensor in self.average]
         state.optimizer = self.optimizer.state_dict()
         state.torch_rng = self.generator.get_state()
@@ -173,6 +176,7 @@ class Stage:
 
     def _restore(self) -> None:
         state = self.state
+        self.denoiser.load_state_dict(state.weights)
         self.average = [tensor.clone().to(self.device) for tensor in state.average]
         self.optimizer.load_state_dict(state.optimizer)
         self.generator.set_state(state.torch_rng)
@@ -368,23 +372,3 @@ def _average_exponent(length: float) -> float:
         width = math.sqrt((middle + 1) / ((middle + 2) ** 2 * (middle + 3)))
         low, high = (middle, high) if width > length else (low, middle)
     return low
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into a flag, so that a step is never cut in two; a second one interrupts."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        flag.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)

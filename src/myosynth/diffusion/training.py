@@ -1,10 +1,12 @@
-"""Training: one stage after another within one budget of time or steps, resumable."""
+"""Training: both stages side by side, or one after the other, within one budget; resumable."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,19 @@ from myosynth.diffusion.codec import SpectrogramCodec
 from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.encoding import features_of, to_shape
+from myosynth.diffusion.lanes import Lane, run_lanes
 from myosynth.diffusion.model import SCHEMA, Description, Model, save_model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.private import PrivacyPlan
-from myosynth.diffusion.progress import Progress, TrainingState, load_state, save_state
+from myosynth.diffusion.progress import (
+    Progress,
+    StageState,
+    Start,
+    load_stage,
+    load_start,
+    save_stage,
+    save_start,
+)
 from myosynth.diffusion.settings import TrainingSettings
 from myosynth.diffusion.stage import Stage
 from myosynth.diffusion.synthesizer import Synthesizer
@@ -75,7 +86,11 @@ def train(
         How often to compare the loss on training segments with that on validation subjects, in
         minutes or steps as the budget; `memorisation_warning` reads what was found.
     on_progress : callable, optional
-        Called after every step.
+        Called after every step, in the caller's thread; the stages do not wait for it.
+
+    On a processor with two threads or more both stages are trained at the same time, each with half
+    of the threads: neither looks at what the other learns. A GPU, one thread and private training
+    take one after the other.
 
     Returns
     -------
@@ -115,9 +130,8 @@ def train(
     with _torch_threads(settings.n_threads):
         run = _Run(segments, rows, settings, budget, seed, folder, report, audit_every)
         run.start(resume=resume)
-        with run.crew.working() if run.crew else nullcontext():
-            run.train_stages()
-        save_model(run.model, out, training=run.state.log, overwrite=overwrite)
+        run.train_stages()
+        save_model(run.model, out, training=run.log(), overwrite=overwrite)
     run.remove_state()
     return Synthesizer(run.model.cpu())
 
@@ -200,16 +214,19 @@ class _Run:
     report: Callable[[Progress], None]
     audit_every: float | None = None
     model: Model = field(init=False)
-    state: TrainingState = field(init=False)
+    states: dict[str, StageState] = field(init=False)
 
     def start(self, *, resume: bool) -> None:
         """Make a new model with a fitted codec, or take up the stored one."""
         self._began = time.monotonic()
         self.device = _device(self.settings.device)
         self.bf16 = uses_bf16(self.settings.precision, self.device)
+        two = self.settings.stages == "coarse_to_fine"
+        share = self.settings.envelope_share
+        self.shares = {"envelope": share, "planes": 1 - share} if two else {"planes": 1.0}
         self.plan = self._privacy() if self.settings.private else None
-        shared = self.device.type == "cpu" and self.plan is None
-        self.crew = Crew(self.settings.n_threads) if shared else None
+        self.crews = self._crews()
+        self.together = len(self.crews) > 1 and self.settings.n_threads > 1
         fingerprint = {
             "schema": SCHEMA,
             "settings": self.settings.to_dict(),
@@ -221,26 +238,39 @@ class _Run:
             "fs": self.segments.fs,
             "n_times": self.segments.n_times,
         }
-        stored = load_state(self.folder, fingerprint) if resume else None
+        stored = load_start(self.folder, fingerprint) if resume else None
+        self._lock, self._is_kept = threading.Lock(), stored is not None
         if stored is None:
+            self.remove_state()
             self.model = self._new_model()
-            self.state = TrainingState(fingerprint, config=self.model.config())
+            weights = {name: each.clone() for name, each in self.model.state_dict().items()}
+            self._start = Start(fingerprint, self.model.config(), weights)
         else:
-            self.state = stored
+            self._start = stored
             self.model = Model.from_config(stored.config)
             self.model.load_state_dict(stored.weights)
+        self.states = {name: load_stage(self.folder, name) for name in self.shares}
+        for name, state in self.states.items():
+            if state.finished:
+                self.model.stage(name).load_state_dict(state.weights)
         self.model.to(self.device)
-        self._before = self.state.seconds
+        self._before = max(state.seconds for state in self.states.values())
 
     def _privacy(self) -> PrivacyPlan:
-        settings, names = self.settings, ["planes"]
+        settings = self.settings
         sizes = {"envelope": settings.envelope_batch_size, "planes": settings.batch_size}
-        if settings.stages == "coarse_to_fine":
-            names = ["envelope", "planes"]
-        steps = [self._part(number, 0.0).steps or 0 for number in range(len(names))]
-        stages = {name: (sizes[name], n) for name, n in zip(names, steps, strict=True)}
+        stages = {name: (sizes[name], self._steps(name) or 0) for name in self.shares}
         self.bf16 = False  # gradients of single segments are summed in full precision
         return PrivacyPlan.make(settings, len(self.rows), stages)
+
+    def _crews(self) -> dict[str, Crew]:
+        """Who shares the batches of each stage; nobody where torch's own threads do the work."""
+        if self.device.type != "cpu" or self.plan is not None:
+            return {}
+        n = self.settings.n_threads
+        if len(self.shares) == 1 or n == 1:
+            return {name: Crew(n) for name in self.shares}
+        return {"envelope": Crew(n // 2), "planes": Crew(n - n // 2)}  # planes: larger network
 
     def _new_model(self) -> Model:
         rng = np.random.default_rng([self.seed, 1])
@@ -288,78 +318,112 @@ class _Run:
 
     def train_stages(self) -> None:
         """Train every stage that is not finished, and leave the best weights in the model."""
-        for number, name in enumerate(self.model.stages):
-            if name not in self.state.finished:
-                self._train_stage(name, number)
+        left = [name for name, state in self.states.items() if not state.finished]
+        done = {name: float(state.finished) for name, state in self.states.items()}
+
+        def told(report: Progress) -> None:
+            done[report.stage] = report.share
+            share = sum(self.shares[name] * each for name, each in done.items())
+            self.report(replace(report, share=share))
+
+        lanes = [[name] for name in left] if self.together else [left]
+        jobs = [partial(self._train, names) for names in lanes if names]
+        if jobs:
+            run_lanes(jobs, told, threads=self.settings.n_threads // len(jobs))
         self.model.eval()
 
-    def _train_stage(self, name: str, number: int) -> None:
-        earlier = sum(self.state.stage_seconds.values())
-        budget, before = self._part(number, earlier), self._share_before(number)
+    def _train(self, names: list[str], lane: Lane[Progress]) -> None:
+        for name in names:
+            crew = self.crews.get(name)
+            with crew.working() if crew else nullcontext():
+                self._train_stage(name, lane)
+
+    def _train_stage(self, name: str, lane: Lane[Progress]) -> None:
+        state, began = self.states[name], self._begins(name)
+        budget = _Budget(self._seconds(name), self._steps(name))
         stage = Stage(
             self.model,
             name,
             self.segments,
             self.rows,
             seed=self.seed,
-            state=self.state,
+            state=state,
             device=self.device,
             bf16=self.bf16,
             plan=self.plan,
-            crew=self.crew,
+            crew=self.crews.get(name),
         )
 
         def used() -> float:
-            return budget.used(self.elapsed() - earlier, self.state.step)
+            return budget.used(self.elapsed() - began, state.step)
 
         def on_step(share: float, losses: Mapping[str, float]) -> None:
-            done = before + share * (self._share_before(number + 1) - before)
-            seconds, step = self.elapsed(), self.state.step
+            seconds = self.elapsed()
             if "validation" in losses:
                 # a loss on training segments is not covered by the noise: it is not written
                 kept = {"validation": losses["validation"]} if self.plan else losses
-                self.state.log.append({"stage": name, "step": step, "seconds": seconds, **kept})
-            self.report(Progress(done, name, step, losses, seconds))
+                state.log.append({"stage": name, "step": state.step, "seconds": seconds, **kept})
+            lane.tell(Progress(share, name, state.step, losses, seconds))
 
         def audit_due() -> bool:
             if self.audit_every is None:
                 return False
-            audits = [row for row in self.state.log if "memorisation" in row]
-            last = [row for row in audits if row["stage"] == name][-1:]
+            last = [row for row in state.log if "memorisation" in row][-1:]
             if self.budget.steps is not None:
-                return bool(self.state.step - sum(r["step"] for r in last) >= self.audit_every)
-            since = last[0]["seconds"] if last else earlier
+                return bool(state.step - sum(r["step"] for r in last) >= self.audit_every)
+            since = last[0]["seconds"] if last else began
             return bool(self.elapsed() - since >= 60 * self.audit_every)
 
-        stage.run(used, on_step, self.save, audit_due)
-        self.state.finished.append(name)
-        self.state.stage_seconds[name] = self.elapsed() - earlier
-        self.state.begin_stage()
-        self.save()
+        def save() -> None:
+            self._save(name)
 
-    def _share_before(self, number: int) -> float:
-        """The share of the budget that belongs to the stages before this one."""
-        two = self.settings.stages == "coarse_to_fine"
-        return [0.0, self.settings.envelope_share if two else 1.0, 1.0][number]
+        stage.run(used, on_step, save, stopped=lane.stopped, audit_due=audit_due)
+        state.finish(stage.denoiser.state_dict())
+        save()
 
-    def _part(self, number: int, earlier: float) -> _Budget:
-        """A stage's part of the steps; of the time, all that is left up to its end."""
-        before, after = self._share_before(number), self._share_before(number + 1)
+    def _begins(self, name: str) -> float:
+        """At which second of the training a stage begins."""
+        if self.together:
+            return 0.0
+        earlier = list(self.shares)[: list(self.shares).index(name)]
+        return max((self.states[each].seconds for each in earlier), default=0.0)
+
+    def _seconds(self, name: str) -> float | None:
+        """A stage's part of the time; one after the other, all that is left up to its end."""
         if self.budget.seconds is None:
-            assert self.budget.steps is not None
-            first, last = (round(self.budget.steps * share) for share in (before, after))
-            return _Budget(None, max(1, last - first))
-        return _Budget(self.budget.seconds * after - earlier, None)
+            return None
+        if self.together:
+            return self.budget.seconds * self.shares[name] / max(self.shares.values())
+        return self.budget.seconds * self._span(name)[1] - self._begins(name)
+
+    def _steps(self, name: str) -> int | None:
+        """A stage's part of the steps."""
+        if self.budget.steps is None:
+            return None
+        first, last = (round(self.budget.steps * share) for share in self._span(name))
+        return max(1, last - first)
+
+    def _span(self, name: str) -> tuple[float, float]:
+        """The shares of the budget at which a stage begins and ends, one after the other."""
+        names = list(self.shares)
+        before = sum(self.shares[each] for each in names[: names.index(name)])
+        return before, 1.0 if name == names[-1] else before + self.shares[name]
 
     def elapsed(self) -> float:
         """Seconds of training, interruptions left out."""
         return self._before + time.monotonic() - self._began
 
-    def save(self) -> None:
-        self.state.seconds = self.elapsed()
-        weights = self.model.state_dict()
-        self.state.weights = {name: value.detach().cpu() for name, value in weights.items()}
-        save_state(self.folder, self.state)
+    def _save(self, name: str) -> None:
+        with self._lock:  # the stages may end at the same time
+            if not self._is_kept:
+                save_start(self.folder, self._start)
+                self._is_kept = True
+        self.states[name].seconds = self.elapsed()
+        save_stage(self.folder, name, self.states[name])
+
+    def log(self) -> list[dict[str, Any]]:
+        """Losses at each validation, stage by stage."""
+        return [row for state in self.states.values() for row in state.log]
 
     def remove_state(self) -> None:
         for path in self.folder.glob("*"):
