@@ -286,7 +286,7 @@ def trained(
         facts = {
             "train_seconds": round(time.perf_counter() - wall, 1),
             "train_cpu_seconds": round(time.process_time() - cpu, 1),
-            "n_steps": steps,
+            "n_steps": dict(sorted(steps.items())),
             "n_parameters": model.config["n_parameters"],
             "made_with": made_with,
         }

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from myosynth.diffusion import Progress, Synthesizer, TrainingSettings, drawing, train
 from myosynth.diffusion.crew import Crew
+from myosynth.diffusion.lanes import Lane, run_lanes
 from myosynth.diffusion.pool import SegmentPool
 from myosynth.diffusion.samplers import ALL_LEVELS, Levels, draw
 from myosynth.diffusion.stage import Stage
@@ -191,6 +193,81 @@ def test_what_ends_one_stage_stops_and_keeps_the_other(
         "planes.safetensors",
     }
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(("began_with", "goes_on_with"), [(2, 1), (1, 2)])
+def test_another_number_of_threads_does_not_change_the_order_of_a_begun_training(
+    segments: SegmentSet, tmp_path: Path, began_with: int, goes_on_with: int
+) -> None:
+    settings = TrainingSettings(**{**SMALL.to_dict(), "threads": None})
+
+    def stages_until(step: int, *, resume: bool) -> set[str]:
+        seen: set[str] = set()
+
+        def stop(progress: Progress) -> None:
+            seen.add(progress.stage)
+            if len(seen) == 2 or progress.step == step:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                segments,
+                tmp_path / "m",
+                steps=400,
+                settings=settings,
+                resume=resume,
+                on_progress=stop,
+            )
+        return seen
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(began_with)
+        begun = stages_until(60, resume=False)
+        torch.set_num_threads(goes_on_with)
+        assert stages_until(120, resume=True) == begun
+    finally:
+        torch.set_num_threads(before)
+    assert begun == ({"envelope", "planes"} if began_with == 2 else {"envelope"})
+
+
+def test_a_state_that_cannot_be_saved_is_not_taken_for_an_interrupted_training(
+    segments: SegmentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("myosynth.diffusion.training.save_stage", full)
+    with pytest.raises(OSError, match="no space left"):
+        train(segments, tmp_path / "m", steps=500, settings=SIDE_BY_SIDE, on_progress=stop)
+
+
+def test_lanes_raise_what_came_first_unless_another_fails_in_stopping() -> None:
+    told: list[int] = []
+
+    def early(lane: Lane[int]) -> None:
+        lane.tell(1)
+        raise ValueError("early")
+
+    def obedient(lane: Lane[int]) -> None:
+        while not lane.stopped():
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    def failing(lane: Lane[int]) -> None:
+        while not lane.stopped():
+            time.sleep(0.001)
+        raise OSError("in stopping")
+
+    with pytest.raises(ValueError, match="early"):
+        run_lanes([obedient, early], told.append, threads=1)
+    with pytest.raises(OSError, match="in stopping") as caught:
+        run_lanes([failing, early], told.append, threads=1)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert told == [1, 1]
 
 
 def test_starting_anew_forgets_what_an_unfinished_training_left(

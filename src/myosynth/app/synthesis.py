@@ -119,9 +119,12 @@ def train(
         "train", {"train": taken(train, locals())}, inputs={"segments": segments}, seed=seed
     )
 
+    said: dict[str, str] = {}  # both stages may be trained at the same time
+
     def told(progress: "diffusion.Progress") -> None:
-        losses = ", ".join(f"{key} {value:.3g}" for key, value in progress.loss.items())
-        report(progress.share, f"{progress.stage}, step {progress.step}: {losses}")
+        loss = progress.loss["spectral"]
+        said[progress.stage] = f"{progress.stage} step {progress.step}, loss {loss:.3f}"
+        report(progress.share, "; ".join(said[name] for name in sorted(said)))
 
     synthesizer = diffusion.train(
         data,

@@ -30,7 +30,8 @@ def run_lanes(
     """Run all jobs at the same time until every one has ended.
 
     Whatever ends one of them, or `on_report`, or comes from outside (Ctrl-C), stops the others:
-    they are waited for, and it is raised here. So a signal never cuts a job in two.
+    they are waited for, and it is raised here, so that a signal never cuts a job in two. Where one
+    of them fails in stopping, that is raised, with the first as its cause.
 
     Parameters
     ----------
@@ -43,13 +44,14 @@ def run_lanes(
     """
     stop = threading.Event()
     reports: SimpleQueue[Report | Future[None]] = SimpleQueue()
+    running: list[Future[None]] = []
     with ThreadPoolExecutor(
         len(jobs), initializer=torch.set_num_threads, initargs=(threads,)
     ) as pool:
         try:
-            running = [pool.submit(job, Lane(reports, stop)) for job in jobs]
-            for each in running:
-                each.add_done_callback(reports.put)
+            for job in jobs:
+                running.append(pool.submit(job, Lane(reports, stop)))
+                running[-1].add_done_callback(reports.put)
             n_left = len(running)
             while n_left:
                 report = reports.get()
@@ -58,6 +60,9 @@ def run_lanes(
                     n_left -= 1
                 else:
                     on_report(report)
-        except BaseException:
+        except BaseException as first:
             stop.set()
+            for error in [each.exception() for each in running]:  # waits for each
+                if error is not first and isinstance(error, Exception):
+                    raise error from first
             raise

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,11 @@ class Start:
     """What all stages of a training begin with.
 
     `fingerprint` names the set, seed, settings and budget; a training of another one is refused.
+    `n_threads` are those with which it goes on as well, since results depend on them.
     """
 
     fingerprint: Mapping[str, Any]
+    n_threads: int
     config: Mapping[str, Any]
     weights: Mapping[str, Tensor]
 
@@ -70,11 +72,13 @@ class Start:
 class StageState:
     """All that a stage needs to go on to the same bytes.
 
-    `seconds` are those of the whole training when the stage was last kept.
+    `seconds` are those of the whole training when the stage was last kept, `share` is that of its
+    budget.
     """
 
     finished: bool = False
     seconds: float = 0.0
+    share: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
     step: int = 0
     n_validations: int = 0
@@ -89,17 +93,18 @@ class StageState:
 
     def finish(self, weights: Mapping[str, Tensor]) -> None:
         """Keep the weights, and nothing of the way to them."""
-        self.finished, self.weights = True, dict(weights)
+        self.finished, self.share, self.weights = True, 1.0, dict(weights)
         self.best, self.average, self.optimizer, self.held = [], [], {}, None
 
 
 _START = "start.safetensors"
-_PLAIN = ("finished", "seconds", "log", "step", "n_validations", "numpy_rng")
+_FACTS = ("fingerprint", "n_threads", "config")
+_PLAIN = ("finished", "seconds", "share", "log", "step", "n_validations", "numpy_rng")
 
 
 def save_start(folder: Path, start: Start) -> None:
     """Write what all stages begin with, once."""
-    facts = {"fingerprint": dict(start.fingerprint), "config": dict(start.config)}
+    facts = {name: getattr(start, name) for name in _FACTS}
     _save(folder / _START, facts, start.weights)
 
 
@@ -136,14 +141,14 @@ def load_start(folder: Path, fingerprint: Mapping[str, Any]) -> Start | None:
     """
     if not folder.exists():
         return None
-    facts, tensors = _load(folder / _START)
+    facts, tensors = _load(folder / _START, _FACTS)
     for name, value in fingerprint.items():
         if facts["fingerprint"].get(name) != value:
             raise CheckpointError(
                 f"{folder} was begun with another {name} ({facts['fingerprint'].get(name)!r}, now "
                 f"{value!r}); repeat the first command, or pass --overwrite to start anew"
             )
-    return Start(facts["fingerprint"], facts["config"], tensors)
+    return Start(**facts, weights=tensors)
 
 
 def load_stage(folder: Path, name: str) -> StageState:
@@ -157,7 +162,7 @@ def load_stage(folder: Path, name: str) -> StageState:
     path = folder / f"{name}.safetensors"
     if not path.exists():
         return StageState()
-    facts, tensors = _load(path)
+    facts, tensors = _load(path, (*_PLAIN, "best_loss", "param_groups"))
     state = StageState(**{each: facts[each] for each in _PLAIN})
     state.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
     prefix = "weights/"
@@ -175,10 +180,11 @@ def load_stage(folder: Path, name: str) -> StageState:
     return state
 
 
-def _load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _load(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as stored:
-            facts = json.loads(stored.metadata()["facts"])
+            whole = json.loads(stored.metadata()["facts"])
+            facts = {name: whole[name] for name in names}
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(

@@ -58,7 +58,8 @@ class TrainingSettings:
         Rounds in which a drawn signal is brought to the envelope map and texture it was asked to
         have; see `SpectrogramCodec.consistent`.
     envelope_share : float
-        Share of the budget for the first stage, in (0, 1).
+        Share of the budget for the first stage, in (0, 1). Where both are trained at the same time
+        (see `train`), a stage whose share is smaller ends before the other.
     representation : {"complex", "magnitude"}
         Real and imaginary planes; or magnitudes, as in the paper, whose phases are recovered by
         Griffin–Lim iterations. Magnitudes need `unet1d` or `unet2d` and have no temporal loss.
@@ -76,7 +77,7 @@ class TrainingSettings:
         with `p_mean` and `p_std` of the logit).
     batch_size, envelope_batch_size : int
         Segments per step of the planes' network (or the only one), and of the envelope's. A batch
-        keeps at most as many threads busy as it has segments; take more on a GPU.
+        keeps at most as many threads busy as it has segments; take more on a GPU or many cores.
     optimiser : {"muon", "adamw"}
         Muon steps along matrices with equal singular values, which takes fewer steps; private
         training takes AdamW.

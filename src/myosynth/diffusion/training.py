@@ -225,9 +225,30 @@ class _Run:
         share = self.settings.envelope_share
         self.shares = {"envelope": share, "planes": 1 - share} if two else {"planes": 1.0}
         self.plan = self._privacy() if self.settings.private else None
-        self.crews = self._crews()
-        self.together = len(self.crews) > 1 and self.settings.n_threads > 1
-        fingerprint = {
+        shared = self.device.type == "cpu" and self.plan is None
+        stored = load_start(self.folder, self._fingerprint()) if resume else None
+        self._lock, self._is_kept = threading.Lock(), stored is not None
+        if stored is None:
+            self.model = self._new_model()
+            self.remove_state()
+            n_threads, config = self.settings.n_threads, self.model.config()
+            weights = {name: each.clone() for name, each in self.model.state_dict().items()}
+            self._start = Start(self._fingerprint(), n_threads, config, weights)
+        else:
+            self._start = stored
+            self.model = Model.from_config(stored.config)
+            self.model.load_state_dict(stored.weights)
+        self.together = shared and len(self.shares) > 1 and self._start.n_threads > 1
+        self.crews = self._crews(self._start.n_threads) if shared else {}
+        self.states = {name: load_stage(self.folder, name) for name in self.shares}
+        for name, state in self.states.items():
+            if state.finished:
+                self.model.stage(name).load_state_dict(state.weights)
+        self.model.to(self.device)
+        self._before = {name: state.seconds for name, state in self.states.items()}
+
+    def _fingerprint(self) -> dict[str, Any]:
+        return {
             "schema": SCHEMA,
             "settings": self.settings.to_dict(),
             "seed": self.seed,
@@ -238,23 +259,6 @@ class _Run:
             "fs": self.segments.fs,
             "n_times": self.segments.n_times,
         }
-        stored = load_start(self.folder, fingerprint) if resume else None
-        self._lock, self._is_kept = threading.Lock(), stored is not None
-        if stored is None:
-            self.remove_state()
-            self.model = self._new_model()
-            weights = {name: each.clone() for name, each in self.model.state_dict().items()}
-            self._start = Start(fingerprint, self.model.config(), weights)
-        else:
-            self._start = stored
-            self.model = Model.from_config(stored.config)
-            self.model.load_state_dict(stored.weights)
-        self.states = {name: load_stage(self.folder, name) for name in self.shares}
-        for name, state in self.states.items():
-            if state.finished:
-                self.model.stage(name).load_state_dict(state.weights)
-        self.model.to(self.device)
-        self._before = max(state.seconds for state in self.states.values())
 
     def _privacy(self) -> PrivacyPlan:
         settings = self.settings
@@ -263,14 +267,12 @@ class _Run:
         self.bf16 = False  # gradients of single segments are summed in full precision
         return PrivacyPlan.make(settings, len(self.rows), stages)
 
-    def _crews(self) -> dict[str, Crew]:
-        """Who shares the batches of each stage; nobody where torch's own threads do the work."""
-        if self.device.type != "cpu" or self.plan is not None:
-            return {}
-        n = self.settings.n_threads
-        if len(self.shares) == 1 or n == 1:
-            return {name: Crew(n) for name in self.shares}
-        return {"envelope": Crew(n // 2), "planes": Crew(n - n // 2)}  # planes: larger network
+    def _crews(self, n_threads: int) -> dict[str, Crew]:
+        """Who shares the batches of each stage."""
+        if not self.together:
+            return {name: Crew(n_threads) for name in self.shares}
+        half = n_threads // 2
+        return {"envelope": Crew(half), "planes": Crew(n_threads - half)}
 
     def _new_model(self) -> Model:
         rng = np.random.default_rng([self.seed, 1])
@@ -319,7 +321,7 @@ class _Run:
     def train_stages(self) -> None:
         """Train every stage that is not finished, and leave the best weights in the model."""
         left = [name for name, state in self.states.items() if not state.finished]
-        done = {name: float(state.finished) for name, state in self.states.items()}
+        done = {name: state.share for name, state in self.states.items()}
 
         def told(report: Progress) -> None:
             done[report.stage] = report.share
@@ -329,7 +331,7 @@ class _Run:
         lanes = [[name] for name in left] if self.together else [left]
         jobs = [partial(self._train, names) for names in lanes if names]
         if jobs:
-            run_lanes(jobs, told, threads=self.settings.n_threads // len(jobs))
+            run_lanes(jobs, told, threads=1 if self.crews else self.settings.n_threads)
         self.model.eval()
 
     def _train(self, names: list[str], lane: Lane[Progress]) -> None:
@@ -355,10 +357,10 @@ class _Run:
         )
 
         def used() -> float:
-            return budget.used(self.elapsed() - began, state.step)
+            return budget.used(self._elapsed(name) - began, state.step)
 
         def on_step(share: float, losses: Mapping[str, float]) -> None:
-            seconds = self.elapsed()
+            seconds, state.share = self._elapsed(name), share
             if "validation" in losses:
                 # a loss on training segments is not covered by the noise: it is not written
                 kept = {"validation": losses["validation"]} if self.plan else losses
@@ -372,7 +374,7 @@ class _Run:
             if self.budget.steps is not None:
                 return bool(state.step - sum(r["step"] for r in last) >= self.audit_every)
             since = last[0]["seconds"] if last else began
-            return bool(self.elapsed() - since >= 60 * self.audit_every)
+            return bool(self._elapsed(name) - since >= 60 * self.audit_every)
 
         def save() -> None:
             self._save(name)
@@ -409,16 +411,17 @@ class _Run:
         before = sum(self.shares[each] for each in names[: names.index(name)])
         return before, 1.0 if name == names[-1] else before + self.shares[name]
 
-    def elapsed(self) -> float:
-        """Seconds of training, interruptions left out."""
-        return self._before + time.monotonic() - self._began
+    def _elapsed(self, name: str) -> float:
+        """Seconds of training up to where a stage is, interruptions left out."""
+        before = self._before[name] if self.together else max(self._before.values())
+        return before + time.monotonic() - self._began
 
     def _save(self, name: str) -> None:
         with self._lock:  # the stages may end at the same time
             if not self._is_kept:
                 save_start(self.folder, self._start)
                 self._is_kept = True
-        self.states[name].seconds = self.elapsed()
+        self.states[name].seconds = self._elapsed(name)
         save_stage(self.folder, name, self.states[name])
 
     def log(self) -> list[dict[str, Any]]:
@@ -462,10 +465,9 @@ def _describe(
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        device = torch.empty(1, device=name).device  # the caller's GPU, in other threads as well
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"device {name!r} cannot be used ({first}); take cpu") from error
