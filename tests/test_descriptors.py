@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from myosynth.diffusion.descriptors import Descriptors, _edges
+from myosynth.diffusion.places import even_places
 from myosynth.errors import InputError
 
 N_BANDS, N_ROWS, N_FRAMES = 3, 5, 48
@@ -183,6 +184,28 @@ def test_a_person_with_few_segments_is_described_with_others() -> None:
     assert made.density().group_share[:3].min() > 0.3
     truth.group[:5] = ["d", "e", "f", "d", "e"]  # four of the first task: a group of their own
     assert truth.fitted().n_groups == 5
+
+
+def test_places_fill_the_density_evenly(truth: Truth, fitted: Descriptors) -> None:
+    """Means and shares of people in sets of 60 draws hardly depend on chance."""
+    density = fitted.density()
+    given, there = np.zeros(1, np.float32), np.ones(1, dtype=bool)
+
+    def drawn_in_sets(*, evenly: bool) -> NDArray[np.float64]:
+        sets = []
+        for seed in range(30):
+            rng = np.random.default_rng(seed)
+            places = even_places(0, 60, density.n_axes, seed) if evenly else [None] * 60
+            sets.append([density.draw(0, given, there, rng, place) for place in places])
+        return np.array(sets)
+
+    even, random = (drawn_in_sets(evenly=each) for each in (True, False))
+    assert np.allclose(even.mean((0, 1)), random.mean((0, 1)), atol=0.1)
+    assert np.allclose(even.std((0, 1)), random.std((0, 1)), rtol=0.1)
+    assert (even.mean(1).std(0) < 0.35 * random.mean(1).std(0)).all()
+    low, high = even[..., 1].min(), even[..., 1].max()  # people lie far apart in this row
+    shares = [(each[..., 1] < 0.75 * low + 0.25 * high).mean(1).std() for each in (even, random)]
+    assert shares[0] < 0.35 * shares[1]
 
 
 @pytest.mark.parametrize("n", [2, 8, 18])

@@ -7,10 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from myosynth.diffusion.codec import _TEXTURE_STD, SpectrogramCodec
-from myosynth.diffusion.conditions import Conditions, EffortDensity, even_places, overall_effort
+from myosynth.diffusion.conditions import Conditions, EffortDensity, overall_effort
 from myosynth.diffusion.denoiser import Condition, Denoiser
 from myosynth.diffusion.drawing import _ENVELOPE_STEPS, _LEVELS_OF_A_MAP
 from myosynth.diffusion.networks import ResidualUNet
+from myosynth.diffusion.places import even_places
 from myosynth.diffusion.samplers import SAMPLERS, draw
 from myosynth.diffusion.synthesizer import DEFAULT_SAMPLER, DEFAULT_STEPS
 from myosynth.diffusion.windows import window_starts, windowed
@@ -271,8 +272,8 @@ def test_even_places_keep_the_shares_of_people() -> None:
     density = EffortDensity.fit(people[which] + 0.1 * rng.standard_normal((900, 2)), seed=0)
     power = []
     for seed in range(20):
-        places = even_places(150, 2, seed)
-        assert np.array_equal(places[:20], even_places(20, 2, seed))
+        places = even_places(0, 150, 3, seed)
+        assert np.array_equal(places[7:20], even_places(7, 13, 3, seed))
         drawn = np.stack([density.draw(np.random.default_rng(seed), place) for place in places])
         power.append(np.exp(2 * drawn).mean())
     at_random = [

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats.qmc import Halton
 from sklearn.mixture import GaussianMixture
 
 from myosynth.errors import InputError
 from myosynth.recordings import SegmentSet
 
-__all__ = ["Conditions", "EffortDensity", "columns_of", "even_places", "overall_effort"]
+__all__ = ["Conditions", "EffortDensity", "columns_of", "overall_effort"]
 
 Array = NDArray[np.float64]
 
@@ -26,19 +25,6 @@ def overall_effort(effort: Array) -> Array:
     """Log RMS over all channels, ln V, from that of each channel (…, n_channels)."""
     result: Array = 0.5 * np.log(np.mean(np.exp(2 * effort), axis=-1))
     return result
-
-
-def even_places(n: int, n_channels: int, seed: int) -> Array:
-    """(n, 1 + n_channels) places for `EffortDensity.draw` that fill a density evenly.
-
-    The share of every kind of person then hardly depends on chance: with places at random, the mean
-    power of 150 segments of a few people varied by a tenth. The first places do not depend on n.
-
-    Source: Halton 1960 (doi 10.1007/BF01386213), scrambled as in Owen 2017 (arXiv 1706.02808).
-    """
-    sequence = Halton(1 + n_channels, scramble=True, rng=np.random.default_rng([seed, n_channels]))
-    places: Array = sequence.random(n)
-    return places
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtri
 from torch import Tensor
 
 __all__ = ["DescriptorDensity", "plain"]
@@ -42,24 +42,35 @@ class DescriptorDensity:
     factors: Array
     rest: Array
 
+    @property
+    def n_axes(self) -> int:
+        """Length of the place that `draw` takes."""
+        return 1 + sum(self.factors.shape)
+
     def draw(
         self,
         task_id: int,
         features: NDArray[np.float32],
         known: Known,
         rng: np.random.Generator,
+        place: Array | None = None,
     ) -> Array:
-        """Descriptors (n,) for conditions (n_features,); the null task is all tasks mixed."""
+        """Descriptors (n,) for conditions (n_features,); the null task is all tasks mixed.
+
+        `place` (n_axes,), within 0 to 1, says where in the density to draw from; conditions that
+        are missing are drawn at random.
+        """
+        place = rng.random(self.n_axes) if place is None else place
         groups, away, logs = self._away(task_id, features.astype(np.float64)[None], known)
-        odds = np.exp(logs[0] - logsumexp(logs[0]))
-        place = int(rng.choice(len(groups), p=odds / odds.sum()))
-        group, off = groups[place], away[0, place]
+        shares = np.exp(logs[0] - logsumexp(logs[0])).cumsum()
+        k = min(int(np.searchsorted(shares, place[0])), len(groups) - 1)
+        group, off = groups[k], away[0, k]
         task = self.group_task[group]
         if not known.all():
             _, spread = _conditional(self.covariance[task], known)
             off[~known] = rng.multivariate_normal(off[~known], spread)
-        chance = self.factors @ rng.standard_normal(self.factors.shape[1])
-        chance += np.sqrt(self.rest) * rng.standard_normal(len(self.rest))
+        common, own = np.split(ndtri(place[1:]), [self.factors.shape[1]])
+        chance = self.factors @ common + np.sqrt(self.rest) * own
         drawn: Array = self._centre(group, off) + self.spread[task] * chance
         return drawn
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from myosynth.diffusion.denoiser import Condition
 from myosynth.diffusion.model import Model
+from myosynth.diffusion.places import even_places
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.samplers import ALL_LEVELS, draw
 from myosynth.diffusion.windows import windowed
@@ -21,6 +22,7 @@ __all__ = ["Draws"]
 # but not below 0.1, nor anything above 15 (ADR 0021). Given it, nothing of the planes is decided
 # above a noise level of 8 (ADR 0019), and little below 0.1 (ADR 0020).
 _ENVELOPE_STEPS, _LEVELS_OF_A_MAP, _LEVELS_GIVEN_A_MAP = 3, (0.1, 15.0), (0.1, 8.0)
+_PLACES_AT_ONCE = 4096
 
 
 class Draws:
@@ -41,13 +43,29 @@ class Draws:
         self.bf16 = uses_bf16(model.settings.precision, torch.device("cpu"))
         self.n_drawn = max(n_times, model.description.n_times)
         self.density = None if model.descriptors is None else model.descriptors.density()
+        self.n_effort_axes = 1 + len(model.description.channel_names)
+
+    def effort_places(self, n_segments: int) -> NDArray[np.float64]:
+        """(n_segments, 1 + n_channels) places in the density of efforts."""
+        starts = range(0, n_segments, _PLACES_AT_ONCE)
+        sizes = [min(_PLACES_AT_ONCE, n_segments - start) for start in starts]
+        return np.concatenate([
+            self._places(start, n)[:, : self.n_effort_axes]
+            for start, n in zip(starts, sizes, strict=True)
+        ])  # fmt: skip
+
+    def _places(self, first: int, n: int) -> NDArray[np.float64]:
+        """Where in their densities segments from the `first` on lie: efforts, then descriptors."""
+        n_more = 0 if self.density is None else self.density.n_axes
+        return even_places(first, n, self.n_effort_axes + n_more, self.seed)
 
     def envelopes(
         self, index: NDArray[np.intp], task_id: int, features: NDArray[np.float32]
     ) -> Tensor:
         """Envelope maps (B, C, R, N / stride) of segments, empty with one stage.
 
-        `index` are their places in the whole set, and `features` (B, n_features) the conditions.
+        `index` are their numbers in the whole set, one after another, and `features`
+        (B, n_features) the conditions.
         """
         condition = Condition(torch.full((len(index),), task_id), torch.from_numpy(features))
         with torch.inference_mode():
@@ -92,9 +110,10 @@ class Draws:
             return self._stage("envelope", index, condition)
         task_id, known = int(condition.task_id[0]), model.conditions.known(features)
         drawn, noise = [], []
-        for i, own, there in zip(index, features, known, strict=True):
+        places = self._places(int(index[0]), len(index))[:, self.n_effort_axes :]
+        for i, own, there, place in zip(index, features, known, places, strict=True):
             rng = np.random.default_rng([self.seed, int(i), 4])
-            drawn.append(self.density.draw(task_id, own, there, rng))
+            drawn.append(self.density.draw(task_id, own, there, rng, place))
             noise.append(rng.standard_normal(model.descriptors.n))
         described = torch.from_numpy(np.stack(drawn)).float()
         roughly = described + model.settings.descriptor_noise * torch.from_numpy(np.stack(noise))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from myosynth.diffusion.conditions import even_places, overall_effort
+from myosynth.diffusion.conditions import overall_effort
 from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.denoiser import Condition, spectral_loss
 from myosynth.diffusion.drawing import Draws
@@ -158,8 +158,6 @@ class Synthesizer:
         """
         n_times = self._check(n_segments, seconds, guidance_scale, batch_size, seed)
         task_id = self._model.conditions.task_id(task)
-        efforts = self._efforts(task, n_segments, effort, seed, allow_extrapolation)
-        features = self._features(efforts, conditions or {})
         batch = batch_size or max(1, min(_BATCH, _BATCH * self.n_times // n_times))
         parts: list[FloatArray] = []
         two = "envelope" in self._model.stages
@@ -171,6 +169,9 @@ class Synthesizer:
             n_times,
             seed,
         )
+        places = draws.effort_places(n_segments)
+        efforts = self._efforts(task, places, effort, seed, allow_extrapolation)
+        features = self._features(efforts, conditions or {})
 
         # long segments are batches enough
         together = _BATCHES_OF_A_MAP if n_times <= self.n_times else 1
@@ -331,7 +332,7 @@ class Synthesizer:
     def _efforts(
         self,
         task: str | None,
-        n: int,
+        places: NDArray[np.float64],
         asked: float | Sequence[float] | None,
         seed: int,
         allow_extrapolation: bool,
@@ -340,10 +341,10 @@ class Synthesizer:
         names = list(densities)
         wanted: NDArray[Any] | None = None
         if asked is not None:
-            wanted = np.broadcast_to(np.asarray(asked, dtype=np.float64), (n,))
+            wanted = np.broadcast_to(np.asarray(asked, dtype=np.float64), (len(places),))
             self._check_efforts(task, wanted, allow_extrapolation)
-        efforts = np.empty((n, len(self.channel_names)))
-        for i, place in enumerate(even_places(n, len(self.channel_names), seed)):
+        efforts = np.empty((len(places), len(self.channel_names)))
+        for i, place in enumerate(places):
             rng = np.random.default_rng([seed, i])
             density = densities[task if task is not None else names[rng.integers(len(names))]]
             if wanted is None:
