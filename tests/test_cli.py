@@ -340,7 +340,12 @@ def test_a_full_disk_leaves_nothing_behind(work: Path, tmp_path: Path, args: Seq
 def test_a_stopped_training_goes_on(work: Path, tmp_path: Path) -> None:
     settings = [f"--set={key}={value}" for key, value in SMALL.items()]
     args = ("train", work / "segments", tmp_path / "model", "--steps", 120, *settings)
-    process = subprocess.Popen(command(*args), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*args),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background
+    )
     assert process.stderr is not None
     assert "train" in process.stderr.readline()  # the first tenth is done
     process.send_signal(signal.SIGINT)

@@ -73,7 +73,7 @@ def test_the_same_threads_train_to_the_same_bytes_and_other_threads_nearly(
     segments, bytes_of, losses = segment_set(), [], []
     for i, threads in enumerate((2, 2, 1)):
         seen: list[float] = []
-        settings = TrainingSettings(threads=threads, width=32, envelope_width=32)
+        settings = TrainingSettings(stages="one", threads=threads, width=32)
         train(
             segments, tmp_path / f"{i}", steps=12, settings=settings,
             on_progress=lambda now, seen=seen: seen.append(now.loss["spectral"]),

@@ -124,7 +124,8 @@ class Synthesizer:
         seconds : float, optional
             Length; longer than in training is drawn without a seam, shorter is cut from a segment.
         seed : int
-            Same seed, same bytes; segment i does not depend on `n_segments`.
+            Same seed, same bytes; segment i does not depend on `n_segments`. The segments of a seed
+            fill the densities evenly, and so are no independent sample: take seeds for that.
         guidance_scale : float
             1 = plain conditional; above 1 the task is exaggerated and variety narrows.
         sampler : str, optional
