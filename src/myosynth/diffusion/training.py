@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from myosynth.diffusion.codec import SpectrogramCodec
-from myosynth.diffusion.conditions import Conditions
 from myosynth.diffusion.crew import Crew
-from myosynth.diffusion.encoding import features_of, to_shape
 from myosynth.diffusion.lanes import Lane, run_lanes
-from myosynth.diffusion.model import SCHEMA, Description, Model, save_model
+from myosynth.diffusion.making import make_model
+from myosynth.diffusion.model import SCHEMA, Model, save_model
 from myosynth.diffusion.precision import uses_bf16
 from myosynth.diffusion.private import PrivacyPlan
 from myosynth.diffusion.progress import (
@@ -41,8 +38,6 @@ from myosynth.recordings import SegmentSet
 __all__ = ["train"]
 
 _DEFAULT_MINUTES = 10.0
-_FIT_SEGMENTS = 2048  # enough for the codec's constants; bounds the time before the first step
-_BLOCK = 64
 
 
 def train(
@@ -59,6 +54,10 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Synthesizer:
     """Train on the train split and write a model folder.
+
+    On a processor with two threads or more both stages are trained at the same time, each with half
+    of the threads: neither looks at what the other learns. A GPU, one thread and private training
+    take one after the other.
 
     Parameters
     ----------
@@ -87,10 +86,6 @@ def train(
         minutes or steps as the budget; `memorisation_warning` reads what was found.
     on_progress : callable, optional
         Called after every step, in the caller's thread; the stages do not wait for it.
-
-    On a processor with two threads or more both stages are trained at the same time, each with half
-    of the threads: neither looks at what the other learns. A GPU, one thread and private training
-    take one after the other.
 
     Returns
     -------
@@ -229,7 +224,8 @@ class _Run:
         stored = load_start(self.folder, self._fingerprint()) if resume else None
         self._lock, self._is_kept = threading.Lock(), stored is not None
         if stored is None:
-            self.model = self._new_model()
+            privacy = {} if self.plan is None else {"privacy": self.plan.facts()}
+            self.model = make_model(self.segments, self.rows, self.settings, self.seed, privacy)
             self.remove_state()
             n_threads, config = self.settings.n_threads, self.model.config()
             weights = {name: each.clone() for name, each in self.model.state_dict().items()}
@@ -273,50 +269,6 @@ class _Run:
             return {name: Crew(n_threads) for name in self.shares}
         half = n_threads // 2
         return {"envelope": Crew(half), "planes": Crew(n_threads - half)}
-
-    def _new_model(self) -> Model:
-        rng = np.random.default_rng([self.seed, 1])
-        few = np.sort(rng.permutation(self.rows)[:_FIT_SEGMENTS])
-        blocks = [few[i : i + _BLOCK] for i in range(0, len(few), _BLOCK)]
-        efforts = torch.cat([
-            SpectrogramCodec.split_gain(torch.from_numpy(self.segments.read(rows)).float())[1]
-            for rows in blocks
-        ]).double()  # fmt: skip
-        conditions = Conditions.fit(
-            self.segments, few, efforts.numpy(), self.settings.conditions, self.seed
-        )
-        privacy = {} if self.plan is None else {"privacy": self.plan.facts()}
-        description = _describe(self.segments, self.rows, privacy)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)  # layers draw their first weights from the global state
-            model = Model(description, self.settings, conditions)
-
-        def shapes() -> Iterator[Tensor]:
-            return (to_shape(self.segments.read(rows), model.codec)[0] for rows in blocks)
-
-        model.codec.fit_level(efforts)
-        model.codec.fit(shapes)
-        if model.descriptors is not None:
-            self._fit_descriptors(model, few, efforts.numpy(), shapes)
-        return model
-
-    def _fit_descriptors(
-        self,
-        model: Model,
-        rows: NDArray[np.intp],
-        efforts: NDArray[np.float64],
-        shapes: Callable[[], Iterator[Tensor]],
-    ) -> None:
-        conditions = model.conditions
-        features = features_of(self.segments, rows, conditions, efforts)
-        assert model.descriptors is not None
-        model.descriptors.fit(
-            (model.codec.encode(shape)[0] for shape in shapes()),
-            features,
-            conditions.known(features),
-            np.array([conditions.task_id(task) for task in self.segments.task[rows]]),
-            self.segments.subject[rows],
-        )
 
     def train_stages(self) -> None:
         """Train every stage that is not finished, and leave the best weights in the model."""
@@ -376,9 +328,7 @@ class _Run:
             since = last[0]["seconds"] if last else began
             return bool(self._elapsed(name) - since >= 60 * self.audit_every)
 
-        def save() -> None:
-            self._save(name)
-
+        save = partial(self._save, name)
         stage.run(used, on_step, save, stopped=lane.stopped, audit_due=audit_due)
         state.finish(stage.denoiser.state_dict())
         save()
@@ -433,34 +383,6 @@ class _Run:
             path.unlink()
         if self.folder.exists():
             self.folder.rmdir()
-
-
-def _describe(
-    segments: SegmentSet, rows: NDArray[np.intp], privacy: Mapping[str, Any]
-) -> Description:
-    metadata = segments.metadata
-    low, high = 10.0, min(500.0, 0.45 * segments.fs)
-    for each in metadata.get("filters", []):
-        if each.get("name") == "bandpass":
-            low, high = each["low_hz"], each["high_hz"]
-    facts = {
-        "n_segments": len(rows),
-        "n_subjects": len(set(segments.subject[rows].tolist())),
-        "segments_by_task": {
-            task: int((segments.task[rows] == task).sum()) for task in segments.tasks
-        },
-        "split": dict(metadata.get("split", {}).get("subjects", {})),
-        "filters": metadata.get("filters", []),
-        **privacy,
-    }
-    return Description(
-        segments.fs,
-        segments.n_times,
-        tuple(segments.channel_names),
-        tuple(segments.muscles),
-        (float(low), float(high)),
-        facts,
-    )
 
 
 def _device(name: str) -> torch.device:
