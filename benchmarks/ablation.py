@@ -17,11 +17,12 @@ from itertools import product
 from typing import Any
 
 import runs
+import shared_network
 
 UNET1D = {"backbone": "unet1d", "width": 192}
 UNET2D = {"backbone": "unet2d", "width": 96}
 
-# name: (settings changed, how to draw, what it asks)
+# name: (settings changed, how to train and draw, what it asks)
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "default": ({}, {}, "the defaults"),
     "one-stage": ({"stages": "one"}, {}, "planes at once, no envelope map"),
@@ -33,6 +34,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "share-0.65": ({"envelope_share": 0.65}, {}, "of the time for the envelope map (0.5)"),
     "known-exactly": ({"envelope_noise": 0.0}, {}, "noise on the map in training (0.1)"),
     "known-roughly": ({"envelope_noise": 0.3}, {}, "noise on the map in training (0.1)"),
+    "shared": ({}, {"fit": shared_network.fit}, "the middle of one network for both stages"),
     "no-descriptors": (
         {"descriptors": False}, {}, "texture drawn with the map, not from a density first",
     ),
@@ -141,8 +143,9 @@ def one(
     changes, drawing, _ = VARIANTS[name]
     settings = runs.settings_of(args, {**changes, **small})
     key = {
-        "variant": name, "settings": settings.to_dict(), "draw": drawing, "minutes": minutes,
-        "seed": seed, **runs.common_key(args), **({"drawn_again": draw} if draw else {}),
+        "variant": name, "settings": settings.to_dict(), "draw": _named(drawing),
+        "minutes": minutes, "seed": seed, **runs.common_key(args),
+        **({"drawn_again": draw} if draw else {}),
     }  # fmt: skip
 
     def make() -> dict[str, Any]:
@@ -150,6 +153,11 @@ def one(
 
     again = f"-d{draw}" if draw else ""
     kept.fill(f"{runs.slug(args.dataset)}-{minutes:g}min-{name}-s{seed}{again}", key, make)
+
+
+def _named(how: dict[str, Any]) -> dict[str, Any]:
+    """What is not the same in every run, as it can be written."""
+    return {key: value.__module__ if callable(value) else value for key, value in how.items()}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

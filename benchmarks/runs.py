@@ -231,6 +231,9 @@ def digest(content: Any) -> str:
 
 # -- a model of ours
 
+Fit = Callable[..., Synthesizer]
+"""Segments, folder, clock, and `minutes`, `seed`, `settings`, `on_progress` → a model, written."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -249,11 +252,13 @@ def trained(
     minutes: float,
     seed: int,
     cpu_time: bool = False,
+    fit: Fit | None = None,
 ) -> Trained:
-    """Train, or take the model that was trained in the same way before."""
+    """Train, by `fit` or as usual, or take the model that was trained in the same way before."""
     made_with = {
         "settings": settings.to_dict(), "minutes": minutes, "seed": seed, "dataset": dataset,
         "cpu_time": cpu_time, "version": version("myosynth"),
+        **({} if fit is None else {"fit": fit.__module__}),
     }  # fmt: skip
     path = folder / "models" / digest(made_with)
     if (path / "facts.json").exists():
@@ -272,13 +277,10 @@ def trained(
             print(f"  {now.share:4.0%} {now.stage} step {now.step}", file=sys.stderr, flush=True)
 
     wall, cpu = time.perf_counter(), time.process_time()
-    with (
-        atomic_directory(path, overwrite=True) as partial,
-        _training_by(clock(settings.n_threads, cpu_time)),
-    ):
-        model = train(
-            real, partial / "model", minutes=minutes, seed=seed, settings=settings,
-            overwrite=True, on_progress=progress,
+    with atomic_directory(path, overwrite=True) as partial:
+        model = (fit or _fit)(
+            real, partial / "model", clock(settings.n_threads, cpu_time), minutes=minutes,
+            seed=seed, settings=settings, on_progress=progress,
         )  # fmt: skip
         for each in (partial / "model").iterdir():
             each.rename(partial / each.name)
@@ -299,6 +301,11 @@ def clock(threads: int, cpu_time: bool) -> Callable[[], float]:
     if not cpu_time:
         return time.monotonic
     return lambda: time.process_time() / threads
+
+
+def _fit(real: SegmentSet, out: Path, clock: Callable[[], float], **how: Any) -> Synthesizer:
+    with _training_by(clock):
+        return train(real, out, **how)
 
 
 @contextmanager
@@ -343,12 +350,13 @@ def judged(
     minutes: float,
     seed: int,
     draw: int = 0,
+    fit: Fit | None = None,
     **drawing: Any,
 ) -> dict[str, Any]:
     """A whole run of ours: train, draw (for the `draw`th time), score."""
     found = trained(
         real, args.results.parent, dataset=args.dataset, settings=settings, minutes=minutes,
-        seed=seed, cpu_time=args.cpu_time,
+        seed=seed, cpu_time=args.cpu_time, fit=fit,
     )  # fmt: skip
     made, cost = drawn(
         lambda task, n: found.model.sample(

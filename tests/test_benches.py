@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from myosynth.diffusion import training
+from myosynth.diffusion import TrainingSettings, training
+from myosynth.diffusion.making import make_model
 from myosynth.diffusion.samplers import ALL_LEVELS, SAMPLERS
 from myosynth.recordings import SegmentSet
 
@@ -26,6 +28,7 @@ import peers
 import runs
 import scaling
 import schedulers
+import shared_network
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +195,45 @@ def test_scaling_takes_fewer_people_segments_and_channels(monkeypatch: pytest.Mo
     assert not np.array_equal(own, lent)
     assert sorted(own.sum((1, 2)).tolist()) == pytest.approx(sorted(lent.sum((1, 2)).tolist()))
     assert np.array_equal(cut(channels=1).read(), whole.read()[:, :1])
+
+
+def test_a_shared_network_learns_both_stages_in_turns(tmp_path: Path) -> None:
+    real = runs.simulated(n_train=2, n_validation=1, n_unseen=1, duration_s=8.0, fs=1000.0)
+    settings = TrainingSettings(
+        width=32, envelope_width=32, batch_size=2, envelope_batch_size=2, threads=1
+    )
+    seconds = iter(range(10_000))  # every look at the clock takes one
+    told: list[str] = []
+    model = shared_network.fit(
+        real, tmp_path / "model", lambda: float(next(seconds)), minutes=1.0, seed=0,
+        settings=settings, on_progress=lambda now: told.append(now.stage),
+    )  # fmt: skip
+    assert len(told) > 10
+    assert told[:10] == ["envelope", "planes"] * 5
+    weights = dict(load_file(tmp_path / "model" / "model.safetensors"))
+    one, other = (
+        weights[f"stages.{name}.conv1.weight"]
+        for name in ("envelope.network.middle", "planes.network.inner.middle")
+    )
+    # averages over the steps of each stage, which are not the same steps, of one weight
+    assert 0 < (one - other).abs().mean() < 0.05 * one.abs().mean()
+    assert np.isfinite(model.sample("push", 2, seed=0, threads=1).read()).all()
+
+
+def test_layers_shaped_alike_are_shared(tmp_path: Path) -> None:
+    real = runs.simulated(n_train=2, n_validation=1, n_unseen=1, duration_s=8.0, fs=1000.0)
+    settings = TrainingSettings(width=32, envelope_width=32, threads=1)
+    model = make_model(real, np.flatnonzero(real.split == "train"), settings, 0, {})
+    before = model.n_parameters
+    n_shared = shared_network.share_layers(model)
+    assert model.n_parameters == before - n_shared
+    planes: Any = model.stage("planes").network
+    coarse: Any = model.stage("envelope").network
+    # the planes have one finer level in front: levels are alike from the coarsest on
+    assert coarse.down[1][0].conv1 is planes.inner.down[2][0].conv1
+    assert coarse.up[0][0].conv2 is planes.inner.up[0][0].conv2
+    assert coarse.attention.qkv is planes.inner.attention.qkv
+    assert coarse.first is not planes.inner.first
 
 
 @pytest.mark.slow
