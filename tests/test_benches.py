@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from myosynth.diffusion import TrainingSettings, training
+from myosynth.diffusion import TrainingSettings, train, training
 from myosynth.diffusion.making import make_model
 from myosynth.diffusion.samplers import ALL_LEVELS, SAMPLERS
 from myosynth.recordings import SegmentSet
@@ -28,6 +28,7 @@ import peers
 import runs
 import scaling
 import schedulers
+import seams
 import shared_network
 
 
@@ -220,7 +221,39 @@ def test_a_shared_network_learns_both_stages_in_turns(tmp_path: Path) -> None:
     assert np.isfinite(model.sample("push", 2, seed=0, threads=1).read()).all()
 
 
-def test_layers_shaped_alike_are_shared(tmp_path: Path) -> None:
+def test_seams_are_found_where_there_are_some() -> None:
+    rng, fs = np.random.default_rng(0), 1000.0
+    signals = rng.standard_normal((6, 2, 30_000)) * rng.uniform(0.5, 2.0, (6, 1, 1))
+    at = np.arange(1500.0, 29_000.0, 1500.0)
+    middles = at[:-1] + 750.0
+    plain = seams.told_apart(signals, fs, at, middles, 0.5)["at seams"]
+    assert plain["by chance"][0] < plain["auc"] < plain["by chance"][1]
+    weaker = 1 - 0.3 * np.exp(-0.5 * ((np.arange(30_000) - at[:, None]) / 50.0) ** 2).sum(0)
+    found = seams.told_apart(signals * weaker, fs, at, middles, 0.5)
+    assert found["at seams"]["auc"] > 0.8
+    assert found["control"]["auc"] < found["control"]["by chance"][1]
+
+
+@pytest.mark.slow
+def test_long_signals_do_not_show_where_their_windows_meet(tmp_path: Path) -> None:
+    real = runs.simulated(n_train=4, n_validation=1, n_unseen=1, duration_s=16.0, fs=1000.0)
+    settings = TrainingSettings(
+        width=32, envelope_width=32, batch_size=4, envelope_batch_size=8, threads=1
+    )
+    model = train(real, tmp_path / "model", steps=60, seed=0, settings=settings)
+    long = model.sample("stoop", 10, seconds=30.0, seed=0, threads=1)
+    places = seams.seams(model, long.n_times)
+    found = seams.told_apart(long.read().astype(float), long.fs, *places, 0.5)["at seams"]
+    assert found["auc"] < found["by chance"][1]
+    # beside them segments of training length, one after another
+    short = model.sample("stoop", 100, seed=0, threads=1).read().astype(float)
+    glued = np.concatenate(np.split(short, 10), axis=-1)
+    ends = short.shape[-1] * np.arange(1.0, 10.0)
+    found = seams.told_apart(glued, long.fs, ends, ends - short.shape[-1] / 2, 0.5)["at seams"]
+    assert found["auc"] > 0.7
+
+
+def test_layers_shaped_alike_are_shared() -> None:
     real = runs.simulated(n_train=2, n_validation=1, n_unseen=1, duration_s=8.0, fs=1000.0)
     settings = TrainingSettings(width=32, envelope_width=32, threads=1)
     model = make_model(real, np.flatnonzero(real.split == "train"), settings, 0, {})

@@ -234,17 +234,40 @@ def test_an_untrained_denoiser_keeps_little_noise_and_guidance_extrapolates() ->
     assert torch.allclose(twice, 2 * once - plain, atol=1e-5)
 
 
-def test_windows_cover_overlap_and_leave_a_linear_denoiser_unchanged() -> None:
+def test_windows_cover_and_overlap() -> None:
     for n_frames in (20, 33, 48, 100):
         starts = window_starts(n_frames, 16)
         assert starts[0] == 0
         assert starts[-1] == n_frames - 16
         assert max(np.diff(starts)) <= 8
-    extra = torch.randn(1, 3, 48)
-    condition = Condition(torch.zeros(1, dtype=torch.long), torch.zeros(1, 1), extra)
-    x = torch.randn(1, 1, 1, 48)
-    view = windowed(lambda x, s, c: 3 * x + c.extra[:, None, :1], condition, 48, 16)
-    assert torch.allclose(view(x, torch.ones(1)), 3 * x + extra[:, None, :1], atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_windows_leave_a_linear_denoiser_unchanged_however_many_at_once(at_once: int) -> None:
+    n, n_frames, size = 2, 48, 16
+    condition = Condition(torch.tensor([1, 3]), torch.randn(n, 1), torch.randn(n, 3, n_frames))
+    x, sigma = torch.randn(n, 1, 1, n_frames), torch.tensor([0.5, 2.0])
+    sizes = []
+
+    def denoise(x: torch.Tensor, sigma: torch.Tensor, c: Condition) -> torch.Tensor:
+        sizes.append(len(x))
+        assert c.extra is not None
+        of_each = sigma + 10 * c.task_id + 100 * c.effort[:, 0]
+        return 3 * x + c.extra[:, None, :1] + of_each[:, None, None, None]
+
+    view = windowed(denoise, condition, n_frames, size, at_once=at_once)
+    assert torch.allclose(view(x, sigma), denoise(x, sigma, condition), atol=1e-4)
+    n_windows = len(window_starts(n_frames, size))
+    assert sum(sizes[:-1]) == n * n_windows
+    assert sizes[0] == n * min(at_once, n_windows)
+
+    def edges(x: torch.Tensor, sigma: torch.Tensor, c: Condition) -> torch.Tensor:
+        return torch.zeros_like(x).index_fill(-1, torch.tensor([0, size - 1]), 1.0)
+
+    # the ends of windows hardly count, but for those of the whole
+    seen = windowed(edges, condition, n_frames, size, at_once=at_once)(x, sigma)[0, 0, 0]
+    assert seen[0] == seen[-1] == 1.0
+    assert seen[1:-1].max() < 0.05
 
 
 def test_effort_density_recovers_a_mixture_and_stays_in_its_range() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from myosynth.diffusion.conditions import overall_effort
 from myosynth.diffusion.crew import Crew
 from myosynth.diffusion.denoiser import Condition, spectral_loss
-from myosynth.diffusion.drawing import Draws
+from myosynth.diffusion.drawing import BATCH, BATCHES_OF_A_MAP, Draws
 from myosynth.diffusion.encoding import features_of, to_shape
 from myosynth.diffusion.model import Model, load_model, save_model
 from myosynth.errors import InputError
@@ -22,8 +22,6 @@ __all__ = ["DEFAULT_SAMPLER", "DEFAULT_STEPS", "Synthesizer"]
 
 DEFAULT_SAMPLER = "dpmsolver++"
 DEFAULT_STEPS, DEFAULT_STEPS_OF_ONE_STAGE = 4, 15
-_BATCH = 8  # of 3 s, or as much in longer segments; larger ones are hardly faster on a CPU
-_BATCHES_OF_A_MAP = 4  # whose network is small: in batches of 8 it took twice as long
 _LOSS_SIGMAS = (0.1, 0.3, 1.0)
 
 
@@ -159,7 +157,7 @@ class Synthesizer:
         """
         n_times = self._check(n_segments, seconds, guidance_scale, batch_size, seed)
         task_id = self._model.conditions.task_id(task)
-        batch = batch_size or max(1, min(_BATCH, _BATCH * self.n_times // n_times))
+        batch = batch_size or max(1, min(BATCH, BATCH * self.n_times // n_times))
         parts: list[FloatArray] = []
         two = "envelope" in self._model.stages
         draws = Draws(
@@ -175,7 +173,7 @@ class Synthesizer:
         features = self._features(efforts, conditions or {})
 
         # long segments are batches enough
-        together = _BATCHES_OF_A_MAP if n_times <= self.n_times else 1
+        together = BATCHES_OF_A_MAP if n_times <= self.n_times else 1
 
         # the last batch is filled up, or its size would change the bits of its segments
         def block(start: int) -> Tensor:

@@ -5,7 +5,6 @@ sampler each window is denoised by itself and the results are averaged, so that 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ def window_starts(n_frames: int, size: int) -> list[int]:
 
 
 def windowed(
-    denoise: Denoise, condition: Condition, n_frames: int, size: int
+    denoise: Denoise, condition: Condition, n_frames: int, size: int, *, at_once: int = 1
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Bind a condition to a denoiser, and let it denoise more frames than it was trained on.
 
@@ -36,6 +35,8 @@ def windowed(
         With an envelope map of `n_frames` frames, or none.
     n_frames, size : int
         Frames of x, and frames of one window.
+    at_once : int
+        Windows that are denoised as one batch.
 
     Returns
     -------
@@ -52,17 +53,29 @@ def windowed(
     def long(x: Tensor, sigma: Tensor) -> Tensor:
         total = torch.zeros_like(x)
         weight = torch.zeros(n_frames, dtype=x.dtype)
-        for number, start in enumerate(starts):
-            own = taper.clone()
-            if number == 0:
-                own[: size // 2] = 1.0
-            if number == len(starts) - 1:
-                own[size // 2 :] = 1.0
-            part = slice(start, start + size)
-            extra = None if condition.extra is None else condition.extra[..., part]
-            denoised = denoise(x[..., part], sigma, replace(condition, extra=extra))
-            total[..., part] += own * denoised
-            weight[part] += own
+        for first in range(0, len(starts), at_once):
+            parts = [slice(start, start + size) for start in starts[first : first + at_once]]
+            windows = torch.cat([x[..., part] for part in parts])
+            told = _repeated(condition, parts)
+            denoised = denoise(windows, sigma.repeat(len(parts)), told).chunk(len(parts))
+            for number, (part, each) in enumerate(zip(parts, denoised, strict=True), first):
+                own = taper.clone()
+                if number == 0:
+                    own[: size // 2] = 1.0
+                if number == len(starts) - 1:
+                    own[size // 2 :] = 1.0
+                total[..., part] += own * each
+                weight[part] += own
         return total / weight
 
     return long
+
+
+def _repeated(condition: Condition, parts: list[slice]) -> Condition:
+    """The condition of a batch for several stretches of it, one after another."""
+    extra = condition.extra
+    return Condition(
+        condition.task_id.repeat(len(parts)),
+        condition.effort.repeat(len(parts), 1),
+        None if extra is None else torch.cat([extra[..., part] for part in parts]),
+    )
