@@ -22,13 +22,13 @@ from myosynth.recordings import SegmentSet
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import ablation
+import control
 import few_steps
 import peer_models
 import peers
 import runs
 import scaling
 import schedulers
-import seams
 import shared_network
 
 
@@ -226,30 +226,35 @@ def test_seams_are_found_where_there_are_some() -> None:
     signals = rng.standard_normal((6, 2, 30_000)) * rng.uniform(0.5, 2.0, (6, 1, 1))
     at = np.arange(1500.0, 29_000.0, 1500.0)
     middles = at[:-1] + 750.0
-    plain = seams.told_apart(signals, fs, at, middles, 0.5)["at seams"]
+    plain = control.told_apart(signals, fs, at, middles, 0.5)["at seams"]
     assert plain["by chance"][0] < plain["auc"] < plain["by chance"][1]
     weaker = 1 - 0.3 * np.exp(-0.5 * ((np.arange(30_000) - at[:, None]) / 50.0) ** 2).sum(0)
-    found = seams.told_apart(signals * weaker, fs, at, middles, 0.5)
+    found = control.told_apart(signals * weaker, fs, at, middles, 0.5)
     assert found["at seams"]["auc"] > 0.8
     assert found["control"]["auc"] < found["control"]["by chance"][1]
 
 
 @pytest.mark.slow
-def test_long_signals_do_not_show_where_their_windows_meet(tmp_path: Path) -> None:
+def test_a_model_does_what_it_is_asked_for(tmp_path: Path) -> None:
     real = runs.simulated(n_train=4, n_validation=1, n_unseen=1, duration_s=16.0, fs=1000.0)
     settings = TrainingSettings(
         width=32, envelope_width=32, batch_size=4, envelope_batch_size=8, threads=1
     )
     model = train(real, tmp_path / "model", steps=60, seed=0, settings=settings)
+    assert control.batches(model, "stoop", 0) < 0.05  # another segment is several off
+    found = control.efforts(model, "stoop", 12, 0)
+    assert found["slope"] == pytest.approx(1, abs=0.01)
+    assert found["r2"] > 0.999
+    # long signals do not show where their windows meet
     long = model.sample("stoop", 10, seconds=30.0, seed=0, threads=1)
-    places = seams.seams(model, long.n_times)
-    found = seams.told_apart(long.read().astype(float), long.fs, *places, 0.5)["at seams"]
+    places = control.seams(model, long.n_times)
+    found = control.told_apart(long.read().astype(float), long.fs, *places, 0.5)["at seams"]
     assert found["auc"] < found["by chance"][1]
     # beside them segments of training length, one after another
     short = model.sample("stoop", 100, seed=0, threads=1).read().astype(float)
     glued = np.concatenate(np.split(short, 10), axis=-1)
     ends = short.shape[-1] * np.arange(1.0, 10.0)
-    found = seams.told_apart(glued, long.fs, ends, ends - short.shape[-1] / 2, 0.5)["at seams"]
+    found = control.told_apart(glued, long.fs, ends, ends - short.shape[-1] / 2, 0.5)["at seams"]
     assert found["auc"] > 0.7
 
 

@@ -1,11 +1,14 @@
-"""Whether signals longer than a training segment show where their windows meet.
+"""Whether a model does what it is asked for: effort, length, a seed's segments one by one.
 
-    python benchmarks/seams.py MODEL [--signals 24] [--seconds 60] [--excerpt 0.5] [--seed 0]
+    python benchmarks/control.py MODEL [--signals 24] [--seconds 60] [--excerpt 0.5] [--seed 0]
 
-Long signals are drawn in overlapping windows (`myosynth.diffusion.windows`). Excerpts around the
-places where two windows count equally are told apart, by a forest on all features, from excerpts
-around the middles of windows: AUC, 0.5 is chance, with a 95 % interval; in control middles from
-other middles. Features are taken off their mean in the same signal. Prints JSON.
+*Effort*: slope and R² of the log RMS obtained on that asked for, evenly over the range of training.
+*Batches*: the largest difference, in standard deviations of the signal, between segments drawn in
+batches of 1, 3 and 32 and in batches as usual. *Seams*: long signals are drawn in overlapping
+windows (`myosynth.diffusion.windows`); excerpts around the places where two windows count equally
+are told apart, by a forest on all features, from excerpts around the middles of windows: AUC, 0.5
+is chance, with the interval in which 95 % of AUCs lie by chance; in control middles from other
+middles. Features are taken off their mean at all places of the same signal. Prints JSON.
 """
 
 import argparse
@@ -20,9 +23,30 @@ import runs
 from myosynth.diffusion import Synthesizer
 from myosynth.diffusion.windows import window_starts
 from myosynth.evaluation.distances import c2st_auc
+from myosynth.evaluation.fidelity import effort_response
 from myosynth.signal.features import FEATURES, feature_table
 
 Array = NDArray[np.float64]
+
+
+def efforts(model: Synthesizer, task: str, n: int, seed: int) -> dict[str, float]:
+    asked = np.linspace(*model.effort_range(task), n)
+    volts = model.sample(task, n, effort=asked.tolist(), seed=seed).read().astype(np.float64)
+    obtained = 0.5 * np.log(np.square(volts).mean((1, 2)))
+    slope, r2 = effort_response(asked, obtained)
+    return {
+        "slope": round(slope, 4), "r2": round(r2, 4),
+        "largest miss, %": round(100 * float(np.abs(np.expm1(obtained - asked)).max()), 3),
+    }  # fmt: skip
+
+
+def batches(model: Synthesizer, task: str, seed: int) -> float:
+    usual = model.sample(task, 32, seed=seed).read().astype(np.float64)
+    apart = [
+        np.abs(model.sample(task, 32, seed=seed, batch_size=size).read() - usual).max()
+        for size in (1, 3, 32)
+    ]
+    return float(f"{max(apart) / usual.std():.1e}")
 
 
 def seams(model: Synthesizer, n_times: int) -> tuple[Array, Array]:
@@ -49,7 +73,7 @@ def told_apart(
     return {
         "at seams": _auc(*flat),
         "control": _auc(*(others[i::2][..., varies].reshape(-1, varies.sum()) for i in (0, 1))),
-        "largest shift": [np.array(names)[varies][largest], round(float(shift[largest]), 3)],
+        "largest shift": [str(np.array(names)[varies][largest]), round(float(shift[largest]), 3)],
         "standard error of a shift": round(_error(*map(len, flat)) * 12**0.5, 3),
     }
 
@@ -87,7 +111,11 @@ def main() -> None:
         made = model.sample(task, args.signals, seconds=args.seconds, seed=args.seed)
         places = seams(model, made.n_times)
         volts = made.read().astype(np.float64)
-        found[task] = told_apart(volts, made.fs, *places, args.excerpt)
+        found[task] = {
+            "effort": efforts(model, task, args.signals, args.seed),
+            "batches": batches(model, task, args.seed),
+            **told_apart(volts, made.fs, *places, args.excerpt),
+        }
     more = {"command": runs.command(), "machine": runs.machine(), "versions": runs.versions()}
     print(json.dumps({"tasks": found, **more}, indent=1))
 
