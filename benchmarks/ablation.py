@@ -6,8 +6,9 @@
     python benchmarks/ablation.py --table                  docs/results/ablation.md from the runs
     python benchmarks/ablation.py --list                   the variants
 
-Every variant is the default with one field (or a few) changed, is trained for the same time, draws
-as many segments and is scored by the evaluation protocol against the holdout of the train subjects.
+Every variant is the default with one field (or a few), or how it is trained, changed, is trained
+for the same time, draws as many segments and is scored by the evaluation protocol against the
+holdout of the train subjects.
 Each run is a file in the results folder; a run that is there is not done again, and rows that
 differ in drawing alone share a model. Prints JSON.
 """
@@ -34,7 +35,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "share-0.65": ({"envelope_share": 0.65}, {}, "of the time for the envelope map (0.5)"),
     "known-exactly": ({"envelope_noise": 0.0}, {}, "noise on the map in training (0.1)"),
     "known-roughly": ({"envelope_noise": 0.3}, {}, "noise on the map in training (0.1)"),
-    "shared": ({}, {"fit": shared_network.fit}, "the middle of one network for both stages"),
+    "shared": ({}, {"fit": shared_network.fit}, "layers that agree belong to both stages"),
     "no-descriptors": (
         {"descriptors": False}, {}, "texture drawn with the map, not from a density first",
     ),
@@ -140,16 +141,16 @@ def one(
     name: str, real: Any, kept: runs.Runs, args: argparse.Namespace, small: dict[str, Any],
     minutes: float, seed: int, draw: int,
 ) -> None:  # fmt: skip
-    changes, drawing, _ = VARIANTS[name]
+    changes, how, _ = VARIANTS[name]
     settings = runs.settings_of(args, {**changes, **small})
     key = {
-        "variant": name, "settings": settings.to_dict(), "draw": _named(drawing),
+        "variant": name, "settings": settings.to_dict(), "draw": _named(how),
         "minutes": minutes, "seed": seed, **runs.common_key(args),
         **({"drawn_again": draw} if draw else {}),
     }  # fmt: skip
 
     def make() -> dict[str, Any]:
-        return runs.judged(real, args, settings, minutes=minutes, seed=seed, draw=draw, **drawing)
+        return runs.judged(real, args, settings, minutes=minutes, seed=seed, draw=draw, **how)
 
     again = f"-d{draw}" if draw else ""
     kept.fill(f"{runs.slug(args.dataset)}-{minutes:g}min-{name}-s{seed}{again}", key, make)

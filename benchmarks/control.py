@@ -1,18 +1,23 @@
 """Whether a model does what it is asked for: effort, length, a seed's segments one by one.
 
-    python benchmarks/control.py MODEL [--signals 24] [--seconds 60] [--excerpt 0.5] [--seed 0]
+    python benchmarks/control.py                        a short form, one task of a small model
+    python benchmarks/control.py MODEL [--signals 12] [--seconds 60] [--excerpt 0.5] [--seed 0]
+                                 [--exchanges 39] [--threads 2]
 
-*Effort*: slope and R² of the log RMS obtained on that asked for, evenly over the range of training.
-*Batches*: the largest difference, in standard deviations of the signal, between segments drawn in
-batches of 1, 3 and 32 and in batches as usual. *Seams*: long signals are drawn in overlapping
-windows (`myosynth.diffusion.windows`); excerpts around the places where two windows count equally
-are told apart, by a forest on all features, from excerpts around the middles of windows: AUC, 0.5
-is chance, with the interval in which 95 % of AUCs lie by chance; in control middles from other
-middles. Features are taken off their mean at all places of the same signal. Prints JSON.
+By task; prints JSON. *Effort*: slope and R² of the log RMS obtained on that asked for, evenly over
+the range of training. *One by one*: the largest difference between segments drawn in batches of 1,
+3 and 32, or a few alone, and in batches as usual, in standard deviations of segment and channel.
+*Seams*: long signals are drawn in overlapping windows (`myosynth.diffusion.windows`). Excerpts
+around places where two windows count equally are told apart, by a forest on all features, from
+excerpts around middles of windows: AUC, 0.5 is chance. By chance: the same with seam and middle
+exchanged at random within each pair of neighbours, mean and standard deviation, and p, the share of
+such AUCs (and of the AUC itself) that are as high. Features are taken off their mean in the signal.
 """
 
 import argparse
 import json
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runs
-from myosynth.diffusion import Synthesizer
+from myosynth.diffusion import Synthesizer, TrainingSettings, train
 from myosynth.diffusion.windows import window_starts
 from myosynth.evaluation.distances import c2st_auc
 from myosynth.evaluation.fidelity import effort_response
-from myosynth.signal.features import FEATURES, feature_table
+from myosynth.signal.features import feature_table
 
 Array = NDArray[np.float64]
+
+_LEAST_WINDOWS = 4
 
 
 def efforts(model: Synthesizer, task: str, n: int, seed: int) -> dict[str, float]:
@@ -40,82 +47,119 @@ def efforts(model: Synthesizer, task: str, n: int, seed: int) -> dict[str, float
     }  # fmt: skip
 
 
-def batches(model: Synthesizer, task: str, seed: int) -> float:
-    usual = model.sample(task, 32, seed=seed).read().astype(np.float64)
-    apart = [
-        np.abs(model.sample(task, 32, seed=seed, batch_size=size).read() - usual).max()
-        for size in (1, 3, 32)
-    ]
-    return float(f"{max(apart) / usual.std():.1e}")
+def one_by_one(model: Synthesizer, task: str, seed: int, seconds: float | None = None) -> float:
+    """The largest difference between ways of drawing the same segments."""
+    n = 32 if seconds is None else 3
+    usual = model.sample(task, n, seed=seed, seconds=seconds).read().astype(np.float64)
+    ways = [{"batch_size": 1}, {"batch_size": 3}, {"batch_size": 32}, {}]
+    found = []
+    for way in ways if seconds is None else ({"batch_size": 1}, {}):
+        n_own = n if way else 2
+        made = model.sample(task, n_own, seed=seed, seconds=seconds, **way).read()
+        own = usual[:n_own]
+        found.append((np.abs(made - own) / own.std(-1, keepdims=True)).max())
+    return float(f"{max(found):.1e}")
 
 
 def seams(model: Synthesizer, n_times: int) -> tuple[Array, Array]:
-    """Samples at which windows meet, and their middles, without the first and last windows."""
+    """Samples of middles of windows, and of the seams behind them; not of the first and the last.
+
+    Frame k of an STFT has its middle at sample k · hop.
+    """
     codec = model._model.codec
     size = codec.n_frames()
     starts = np.array(window_starts(codec.n_frames(n_times), size), dtype=float)
-    middles = (starts + size / 2) * codec.hop_length
-    return (middles[1:-2] + middles[2:-1]) / 2, middles[1:-1]
+    if len(starts) < _LEAST_WINDOWS:
+        raise SystemExit(f"signals of {n_times / model.fs:g} s have no seams; take more seconds")
+    middles = (starts + (size - 1) / 2) * codec.hop_length
+    return middles[1:-2], (middles[1:-2] + middles[2:-1]) / 2
 
 
 def told_apart(
-    signals: Array, fs: float, seams: Array, middles: Array, excerpt_s: float
-) -> dict[str, Any]:
-    """Excerpts of signals (n, C, T) at some samples against those at others."""
-    ours, others = (_features(signals, fs, at, excerpt_s) for at in (seams, middles))
-    centre = np.concatenate([ours, others]).mean(0)
-    ours, others = ours - centre, others - centre  # (n_places, n, n_features)
-    varies = np.concatenate([ours, others]).std((0, 1)) > 0
-    flat = [each[..., varies].reshape(-1, varies.sum()) for each in (ours, others)]
-    shift = (flat[0].mean(0) - flat[1].mean(0)) / np.concatenate(flat).std(0)
-    names = [f"{name}, channel {c}" for c in range(signals.shape[1]) for name in FEATURES]
-    largest = int(np.abs(shift).argmax())
+    signals: Array, fs: float, middles: Array, seams: Array, excerpt_s: float, n_exchanges: int
+) -> tuple[float, Array]:
+    """AUC of excerpts of signals (n, C, T) at seams against middles; and (n_exchanges,) by chance.
+
+    Both are (n_places,), in samples, and neighbours in pairs.
+    """
+    pairs = np.stack([_features(signals, fs, at, excerpt_s) for at in (middles, seams)])
+    pairs -= pairs.mean((0, 1))  # (2, n_places, n, n_features)
+    pairs = pairs[..., pairs.std((0, 1, 2)) > 1e-9]
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(n_exchanges + 1):
+        exchanged = (rng.random(pairs.shape[1:3]) < 0.5) & (number > 0)
+        both = np.where(exchanged[..., None], pairs[::-1], pairs)
+        flat = both.reshape(2, -1, both.shape[-1])
+        found.append(c2st_auc(flat[1], flat[0], seed=0))
+    return found[0], np.array(found[1:])
+
+
+def against_chance(auc: float, by_chance: Array) -> dict[str, Any]:
+    mean, sd = float(by_chance.mean()), float(by_chance.std(ddof=1))
+    p = (1 + int((by_chance >= auc).sum())) / (1 + len(by_chance))
     return {
-        "at seams": _auc(*flat),
-        "control": _auc(*(others[i::2][..., varies].reshape(-1, varies.sum()) for i in (0, 1))),
-        "largest shift": [str(np.array(names)[varies][largest]), round(float(shift[largest]), 3)],
-        "standard error of a shift": round(_error(*map(len, flat)) * 12**0.5, 3),
-    }
+        "auc": round(auc, 3), "by chance": [round(mean, 3), round(sd, 3)], "p": round(p, 3),
+    }  # fmt: skip
 
 
 def _features(signals: Array, fs: float, at: Array, excerpt_s: float) -> Array:
     half = round(excerpt_s * fs / 2)
     cut = np.stack([signals[..., int(i) - half : int(i) + half] for i in at.round()])
     table = feature_table(cut.reshape(-1, *cut.shape[2:]), fs)
-    return np.nan_to_num(table).reshape(len(at), len(signals), -1)
+    return table.reshape(len(at), len(signals), -1)
 
 
-def _auc(one: Array, other: Array) -> dict[str, Any]:
-    auc, reach = c2st_auc(one, other, seed=0), 1.96 * _error(len(one), len(other))
-    return {"auc": round(auc, 3), "by chance": [round(0.5 - reach, 3), round(0.5 + reach, 3)]}
+def small_model(folder: Path) -> Synthesizer:
+    """Trained for some seconds: to see that this runs."""
+    real = runs.simulated(n_train=4, n_validation=1, n_unseen=1, duration_s=16.0, fs=1000.0)
+    settings = TrainingSettings(
+        width=32, envelope_width=32, batch_size=4, envelope_batch_size=8, threads=1
+    )
+    return train(real, folder, steps=60, seed=0, settings=settings)
 
 
-def _error(n: int, m: int) -> float:
-    """Standard error of an AUC of 0.5 (Mann & Whitney 1947, doi:10.1214/aoms/1177730491)."""
-    return float(((n + m + 1) / (12 * n * m)) ** 0.5)
+def run(model: Synthesizer, tasks: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    whole = []
+    for task in tasks:
+        made = model.sample(
+            task, args.signals, seconds=args.seconds, seed=args.seed, threads=args.threads
+        )
+        places = seams(model, made.n_times)
+        volts = made.read().astype(np.float64)
+        whole.append(told_apart(volts, made.fs, *places, args.excerpt, args.exchanges))
+        found[task] = {
+            "effort": efforts(model, task, 24, args.seed),
+            "one by one": one_by_one(model, task, args.seed),
+            "one by one, long": one_by_one(model, task, args.seed, seconds=args.seconds),
+            "seams": against_chance(*whole[-1]),
+        }
+    aucs, by_chance = zip(*whole, strict=True)
+    found["mean of tasks"] = {"seams": against_chance(float(np.mean(aucs)), np.mean(by_chance, 0))}
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--signals", type=int, default=24, help="of each task")
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("--signals", type=int, default=12, help="of each task")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--excerpt", type=float, default=0.5, help="seconds")
+    parser.add_argument("--exchanges", type=int, default=39)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="of drawing")
     args = parser.parse_args()
-    model = Synthesizer.from_pretrained(args.model)
-    found: dict[str, Any] = {}
-    for task in model.tasks:
-        made = model.sample(task, args.signals, seconds=args.seconds, seed=args.seed)
-        places = seams(model, made.n_times)
-        volts = made.read().astype(np.float64)
-        found[task] = {
-            "effort": efforts(model, task, args.signals, args.seed),
-            "batches": batches(model, task, args.seed),
-            **told_apart(volts, made.fs, *places, args.excerpt),
-        }
+    if args.model is None:
+        args.signals, args.seconds, args.exchanges = 2, 15.0, 2
+        with tempfile.TemporaryDirectory() as folder:
+            model = small_model(Path(folder) / "model")
+            found = run(model, model.tasks[:1], args)
+    else:
+        model = Synthesizer.from_pretrained(args.model)
+        found = run(model, model.tasks, args)
     more = {"command": runs.command(), "machine": runs.machine(), "versions": runs.versions()}
     print(json.dumps({"tasks": found, **more}, indent=1))
 

@@ -1,8 +1,9 @@
-"""One network for both stages, as far as their shapes agree: a row of the ablation. Not a script.
+"""One network for both stages, as far as its layers agree: a row of the ablation. Not a script.
 
-The map and the signal enter and leave by layers of their own; the levels between, where most of the
-weights are, belong to both stages, which make steps in turns. An average of the weights, and an
-optimiser, each stage has for itself.
+Layers of the same place, counted from the coarsest level, and of the same shape belong to both: the
+first block of every level, attention, what lies between, and most of what reads noise level and
+task. The stages take turns so that each has its share of the time, as without sharing; an
+average of the weights, and an optimiser, each has for itself.
 """
 
 import copy
@@ -27,8 +28,6 @@ from myosynth.diffusion.progress import StageState
 from myosynth.diffusion.stage import Stage
 from myosynth.recordings import SegmentSet
 
-STAGES = ("envelope", "planes")
-
 
 def fit(
     real: SegmentSet,
@@ -40,26 +39,28 @@ def fit(
     settings: TrainingSettings,
     on_progress: Callable[[Progress], None],
 ) -> Synthesizer:
-    """Train as `train` does, with a shared network, by the seconds of `clock`; write to `out`."""
+    """Train on the CPU with a shared network, by the seconds of `clock`; write to `out`."""
     began = clock()
     rows = np.flatnonzero(real.split == "train")
     model = make_model(real, rows, settings, seed, {})
     share_layers(model)
-    turns, found = Turns(STAGES), dict[str, Mapping[str, Any]]()
+    shares = {"envelope": settings.envelope_share, "planes": 1 - settings.envelope_share}
+    turns, found = Turns(shares, clock), dict[str, Mapping[str, Any]]()
 
     def used() -> float:
         return (clock() - began) / (60 * minutes)
 
     def job(name: str, lane: Lane[Progress]) -> None:
-        crew, state = Crew(settings.n_threads), StageState()
+        state = StageState()
 
         def on_step(share: float, losses: dict[str, float]) -> None:
             lane.tell(Progress(share, name, state.step, losses, clock() - began))
-            turns.pass_on()
-            turns.wait(name)
+            turns.pass_on(name)
+            turns.wait(name, lane.stopped)
 
-        turns.wait(name)
         try:
+            turns.wait(name, lane.stopped)
+            crew = Crew(settings.n_threads)
             with crew.working():
                 stage = Stage(
                     model, name, real, rows, seed=seed, state=state, device=torch.device("cpu"),
@@ -70,9 +71,9 @@ def fit(
         finally:
             turns.leave(name)
 
-    run_lanes([partial(job, name) for name in STAGES], on_progress, threads=1)
+    run_lanes([partial(job, name) for name in shares], on_progress, threads=1)
     model.stages["envelope"] = copy.deepcopy(model.stage("envelope"))  # no longer the same layers
-    for name in STAGES:
+    for name in shares:
         model.stage(name).load_state_dict(found[name])
     save_model(model.eval(), out)
     return Synthesizer(model)
@@ -105,22 +106,27 @@ def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
 
 
 class Turns:
-    """Threads that work one at a time, in turns, until each has left."""
+    """Threads that work one at a time: next is who has had least of its share of the time."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._order = list(names)
+    def __init__(self, shares: Mapping[str, float], clock: Callable[[], float]) -> None:
+        self._shares, self._clock = dict(shares), clock
+        self._spent = dict.fromkeys(shares, 0.0)
         self._changed = threading.Condition()
+        self._began = 0.0
 
-    def wait(self, name: str) -> None:
+    def wait(self, name: str, stopped: Callable[[], bool]) -> None:
+        """Until it is its turn, or all are to stop."""
         with self._changed:
-            self._changed.wait_for(lambda: self._order[0] == name)
+            while min(self._spent, key=self._spent.__getitem__) != name and not stopped():
+                self._changed.wait(1.0)
+            self._began = self._clock()
 
-    def pass_on(self) -> None:
+    def pass_on(self, name: str) -> None:
         with self._changed:
-            self._order.append(self._order.pop(0))
+            self._spent[name] += (self._clock() - self._began) / self._shares[name]
             self._changed.notify_all()
 
     def leave(self, name: str) -> None:
         with self._changed:
-            self._order.remove(name)
+            del self._spent[name]
             self._changed.notify_all()

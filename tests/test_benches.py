@@ -14,9 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from myosynth.diffusion import TrainingSettings, train, training
+from myosynth.diffusion import Synthesizer, TrainingSettings, training
 from myosynth.diffusion.making import make_model
 from myosynth.diffusion.samplers import ALL_LEVELS, SAMPLERS
+from myosynth.diffusion.stage import Stage
+from myosynth.diffusion.windows import window_starts
 from myosynth.recordings import SegmentSet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -198,19 +200,27 @@ def test_scaling_takes_fewer_people_segments_and_channels(monkeypatch: pytest.Mo
     assert np.array_equal(cut(channels=1).read(), whole.read()[:, :1])
 
 
-def test_a_shared_network_learns_both_stages_in_turns(tmp_path: Path) -> None:
+def test_a_shared_network_learns_both_stages_in_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = runs.simulated(n_train=2, n_validation=1, n_unseen=1, duration_s=8.0, fs=1000.0)
     settings = TrainingSettings(
-        width=32, envelope_width=32, batch_size=2, envelope_batch_size=2, threads=1
-    )
-    seconds = iter(range(10_000))  # every look at the clock takes one
-    told: list[str] = []
-    model = shared_network.fit(
-        real, tmp_path / "model", lambda: float(next(seconds)), minutes=1.0, seed=0,
-        settings=settings, on_progress=lambda now: told.append(now.stage),
+        width=32, envelope_width=32, batch_size=2, envelope_batch_size=2, threads=1,
+        envelope_share=0.25,
     )  # fmt: skip
-    assert len(told) > 10
-    assert told[:10] == ["envelope", "planes"] * 5
+    told: list[str] = []
+
+    def fit(name: str) -> Synthesizer:
+        seconds = iter(range(10_000))  # every look at the clock takes one
+        told.clear()
+        return shared_network.fit(
+            real, tmp_path / name, lambda: float(next(seconds)), minutes=2.0, seed=0,
+            settings=settings, on_progress=lambda now: told.append(now.stage),
+        )  # fmt: skip
+
+    model = fit("model")
+    assert len(told) > 20
+    assert told[:10].count("planes") == pytest.approx(7, abs=1)
     weights = dict(load_file(tmp_path / "model" / "model.safetensors"))
     one, other = (
         weights[f"stages.{name}.conv1.weight"]
@@ -220,42 +230,65 @@ def test_a_shared_network_learns_both_stages_in_turns(tmp_path: Path) -> None:
     assert 0 < (one - other).abs().mean() < 0.05 * one.abs().mean()
     assert np.isfinite(model.sample("push", 2, seed=0, threads=1).read()).all()
 
+    class Failing(Stage):
+        def _step(self, share: float) -> dict[str, float]:
+            if self.name == "planes" and self.state.step == 2:
+                raise ValueError("a step fails")
+            return super()._step(share)
+
+    monkeypatch.setattr(shared_network, "Stage", Failing)
+    with pytest.raises(ValueError, match="a step fails"):
+        fit("not-there")
+    assert not (tmp_path / "not-there").exists()
+
 
 def test_seams_are_found_where_there_are_some() -> None:
     rng, fs = np.random.default_rng(0), 1000.0
     signals = rng.standard_normal((6, 2, 30_000)) * rng.uniform(0.5, 2.0, (6, 1, 1))
     at = np.arange(1500.0, 29_000.0, 1500.0)
-    middles = at[:-1] + 750.0
-    plain = control.told_apart(signals, fs, at, middles, 0.5)["at seams"]
-    assert plain["by chance"][0] < plain["auc"] < plain["by chance"][1]
     weaker = 1 - 0.3 * np.exp(-0.5 * ((np.arange(30_000) - at[:, None]) / 50.0) ** 2).sum(0)
-    found = control.told_apart(signals * weaker, fs, at, middles, 0.5)
-    assert found["at seams"]["auc"] > 0.8
-    assert found["control"]["auc"] < found["control"]["by chance"][1]
+    plain, found = (
+        control.against_chance(*control.told_apart(each, fs, at - 750.0, at, 0.5, 6))
+        for each in (signals, signals * weaker)
+    )
+    mean, sd = plain["by chance"]
+    assert plain["auc"] < mean + 4 * sd
+    assert found["auc"] > 0.8
+    assert found["p"] == pytest.approx(1 / 7, abs=1e-3)
 
 
 @pytest.mark.slow
-def test_a_model_does_what_it_is_asked_for(tmp_path: Path) -> None:
-    real = runs.simulated(n_train=4, n_validation=1, n_unseen=1, duration_s=16.0, fs=1000.0)
-    settings = TrainingSettings(
-        width=32, envelope_width=32, batch_size=4, envelope_batch_size=8, threads=1
-    )
-    model = train(real, tmp_path / "model", steps=60, seed=0, settings=settings)
-    assert control.batches(model, "stoop", 0) < 0.05  # another segment is several off
-    found = control.efforts(model, "stoop", 12, 0)
-    assert found["slope"] == pytest.approx(1, abs=0.01)
-    assert found["r2"] > 0.999
-    # long signals do not show where their windows meet
-    long = model.sample("stoop", 10, seconds=30.0, seed=0, threads=1)
-    places = control.seams(model, long.n_times)
-    found = control.told_apart(long.read().astype(float), long.fs, *places, 0.5)["at seams"]
-    assert found["auc"] < found["by chance"][1]
+def test_a_model_does_what_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = control.small_model(tmp_path / "model")
+    long = model.sample("stoop", 6, seconds=30.0, seed=0, threads=1)
+    middles, seams = control.seams(model, long.n_times)
+    # where the windows of planes count equally
+    codec = model._model.codec
+    starts = window_starts(codec.n_frames(long.n_times), codec.n_frames())
+    assert seams[0] / codec.hop_length == (starts[1] + starts[2] + codec.n_frames() - 1) / 2
+    volts = long.read().astype(float)
+    found = control.against_chance(*control.told_apart(volts, long.fs, middles, seams, 0.5, 5))
+    assert found["auc"] < found["by chance"][0] + 4 * found["by chance"][1]
     # beside them segments of training length, one after another
-    short = model.sample("stoop", 100, seed=0, threads=1).read().astype(float)
+    short = model.sample("stoop", 60, seed=0, threads=1).read().astype(float)
     glued = np.concatenate(np.split(short, 10), axis=-1)
     ends = short.shape[-1] * np.arange(1.0, 10.0)
-    found = control.told_apart(glued, long.fs, ends, ends - short.shape[-1] / 2, 0.5)["at seams"]
+    starts_of = ends - short.shape[-1] / 2
+    found = control.against_chance(*control.told_apart(glued, long.fs, starts_of, ends, 0.5, 5))
     assert found["auc"] > 0.7
+    assert found["auc"] > found["by chance"][0] + 4 * found["by chance"][1]
+    monkeypatch.setattr(control, "small_model", lambda folder: model)
+    monkeypatch.setattr(sys, "argv", ["control.py", "--threads", "1"])
+    control.main()
+    told = json.loads(capsys.readouterr().out)["tasks"]["pull"]
+    assert told["effort"]["slope"] == pytest.approx(1, abs=0.01)
+    assert told["effort"]["r2"] > 0.999
+    # another segment is several off
+    assert 0 < max(told["one by one"], told["one by one, long"]) < 0.1
+    with pytest.raises(SystemExit, match="take more seconds"):
+        control.seams(model, round(4 * model.fs))
 
 
 def test_layers_shaped_alike_are_shared() -> None:

@@ -463,14 +463,20 @@ def test_damaged_model_folders_say_which_file(synthesizer, tmp_path: Path) -> No
 # ---- sampling ----
 
 
-def test_the_nth_segment_depends_on_the_seed_alone(synthesizer) -> None:
+@pytest.mark.parametrize("seconds", [None, 3.7])
+def test_the_nth_segment_depends_on_the_seed_alone(synthesizer, seconds: float | None) -> None:
     made, _ = synthesizer
-    ten = made.sample("lift", 10, seed=5, n_steps=3).read()
-    assert np.array_equal(made.sample("lift", 3, seed=5, n_steps=3).read(), ten[:3])
+
+    def drawn(n: int, seed: int = 5, size: int | None = None) -> np.ndarray:
+        return made.sample(
+            "lift", n, seed=seed, seconds=seconds, n_steps=3, batch_size=size
+        ).read()  # fmt: skip
+
+    ten = drawn(10)
+    assert np.array_equal(drawn(3), ten[:3])
     for size in (1, 4):  # maps are drawn for four batches at a time
-        other_batch = made.sample("lift", 10, seed=5, n_steps=3, batch_size=size).read()
-        assert np.allclose(other_batch, ten, atol=1e-4 * np.abs(ten).max())
-    assert not np.allclose(made.sample("lift", 1, seed=6, n_steps=3).read(), ten[:1])
+        assert np.allclose(drawn(10, size=size), ten, atol=1e-4 * np.abs(ten).max())
+    assert not np.allclose(drawn(1, seed=6), ten[:1])
 
 
 def test_planes_begin_where_the_map_leaves_something_open(

@@ -18,7 +18,9 @@ from myosynth.recordings import FloatArray
 
 __all__ = ["BATCH", "BATCHES_OF_A_MAP", "Draws"]
 
-BATCH = 8  # segments of 3 s, or windows of longer ones; larger ones are hardly faster on a CPU
+BATCH = (
+    8  # segments as in training, or windows of longer ones; larger ones are hardly faster on a CPU
+)
 BATCHES_OF_A_MAP = 4  # whose network is small: in batches of 8 it took twice as long
 
 # The envelope map is drawn in more steps: its chance variation is decided at low noise (ADR 0018),

@@ -132,8 +132,8 @@ class Synthesizer:
             Steps of the sampler for the planes, 4 by default (15 with one stage); the envelope map
             takes three times as many.
         batch_size : int, optional
-            Segments whose planes are denoised together (of their maps, four times as many); changes
-            the last bits of the result at most.
+            Segments whose planes are denoised together (of their maps, four times as many; of long
+            ones, a few windows of each); changes the result by rounding at most.
         conditions : mapping, optional
             Values of further columns that the model was trained with; others count as missing.
         allow_extrapolation : bool
