@@ -17,7 +17,8 @@ such AUCs (and of the AUC itself) that are as high. Features are taken off their
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,19 @@ from myosynth.diffusion import Synthesizer, TrainingSettings, train
 from myosynth.diffusion.windows import window_starts
 from myosynth.evaluation.distances import c2st_auc
 from myosynth.evaluation.fidelity import effort_response
+from myosynth.evaluation.validity import scan
+from myosynth.recordings import SegmentSet
 from myosynth.signal.features import feature_table
 
 Array = NDArray[np.float64]
+Draw = Callable[..., SegmentSet]
+"""`Synthesizer.sample` of a task, with a seed."""
 
 _LEAST_WINDOWS = 4
 
 
-def efforts(model: Synthesizer, task: str, n: int, seed: int) -> dict[str, float]:
-    asked = np.linspace(*model.effort_range(task), n)
-    volts = model.sample(task, n, effort=asked.tolist(), seed=seed).read().astype(np.float64)
-    obtained = 0.5 * np.log(np.square(volts).mean((1, 2)))
+def efforts(draw: Draw, asked: Array) -> dict[str, float]:
+    obtained = scan(draw(len(asked), effort=asked.tolist())).log_rms
     slope, r2 = effort_response(asked, obtained)
     return {
         "slope": round(slope, 4), "r2": round(r2, 4),
@@ -47,21 +50,18 @@ def efforts(model: Synthesizer, task: str, n: int, seed: int) -> dict[str, float
     }  # fmt: skip
 
 
-def one_by_one(model: Synthesizer, task: str, seed: int, seconds: float | None = None) -> float:
+def one_by_one(draw: Draw, n: int, sizes: Sequence[int], **how: Any) -> float:
     """The largest difference between ways of drawing the same segments."""
-    n = 32 if seconds is None else 3
-    usual = model.sample(task, n, seed=seed, seconds=seconds).read().astype(np.float64)
-    ways = [{"batch_size": 1}, {"batch_size": 3}, {"batch_size": 32}, {}]
-    found = []
-    for way in ways if seconds is None else ({"batch_size": 1}, {}):
-        n_own = n if way else 2
-        made = model.sample(task, n_own, seed=seed, seconds=seconds, **way).read()
-        own = usual[:n_own]
-        found.append((np.abs(made - own) / own.std(-1, keepdims=True)).max())
-    return float(f"{max(found):.1e}")
+    usual = draw(n, **how).read().astype(np.float64)
+    others = [draw(n, batch_size=size, **how) for size in sizes] + [draw(2, **how)]
+    off = [
+        np.abs(other.read() - usual[: len(other)]) / usual[: len(other)].std(-1, keepdims=True)
+        for other in others
+    ]
+    return float(f"{max(each.max() for each in off):.1e}")
 
 
-def seams(model: Synthesizer, n_times: int) -> tuple[Array, Array]:
+def window_places(model: Synthesizer, n_times: int) -> tuple[Array, Array]:
     """Samples of middles of windows, and of the seams behind them; not of the first and the last.
 
     Frame k of an STFT has its middle at sample k · hop.
@@ -123,16 +123,15 @@ def run(model: Synthesizer, tasks: Sequence[str], args: argparse.Namespace) -> d
     found: dict[str, Any] = {}
     whole = []
     for task in tasks:
-        made = model.sample(
-            task, args.signals, seconds=args.seconds, seed=args.seed, threads=args.threads
-        )
-        places = seams(model, made.n_times)
+        draw = partial(model.sample, task, seed=args.seed, threads=args.threads)
+        made = draw(args.signals, seconds=args.seconds)
+        places = window_places(model, made.n_times)
         volts = made.read().astype(np.float64)
         whole.append(told_apart(volts, made.fs, *places, args.excerpt, args.exchanges))
         found[task] = {
-            "effort": efforts(model, task, 24, args.seed),
-            "one by one": one_by_one(model, task, args.seed),
-            "one by one, long": one_by_one(model, task, args.seed, seconds=args.seconds),
+            "effort": efforts(draw, np.linspace(*model.effort_range(task), 24)),
+            "one by one": one_by_one(draw, 32, (1, 3, 32)),
+            "one by one, long": one_by_one(draw, 3, (1,), seconds=args.seconds),
             "seams": against_chance(*whole[-1]),
         }
     aucs, by_chance = zip(*whole, strict=True)

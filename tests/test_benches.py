@@ -263,7 +263,7 @@ def test_a_model_does_what_it_is_asked_for(
 ) -> None:
     model = control.small_model(tmp_path / "model")
     long = model.sample("stoop", 6, seconds=30.0, seed=0, threads=1)
-    middles, seams = control.seams(model, long.n_times)
+    middles, seams = control.window_places(model, long.n_times)
     # where the windows of planes count equally
     codec = model._model.codec
     starts = window_starts(codec.n_frames(long.n_times), codec.n_frames())
@@ -288,7 +288,7 @@ def test_a_model_does_what_it_is_asked_for(
     # another segment is several off
     assert 0 < max(told["one by one"], told["one by one, long"]) < 0.1
     with pytest.raises(SystemExit, match="take more seconds"):
-        control.seams(model, round(4 * model.fs))
+        control.window_places(model, round(4 * model.fs))
 
 
 def test_layers_shaped_alike_are_shared() -> None:

@@ -48,24 +48,23 @@ def windowed(
     starts = window_starts(n_frames, size)
     # the ends of a window saw padding in training; inside a longer signal they hardly count
     taper = torch.minimum(torch.arange(1, size + 1), torch.arange(size, 0, -1)).float()
-    taper = (taper / taper.max()).square()
+    tapers = (taper / taper.max()).square().repeat(len(starts), 1)
+    tapers[0, : size // 2] = 1.0
+    tapers[-1, size // 2 :] = 1.0
+    parts = [slice(start, start + size) for start in starts]
+    weight = torch.zeros(n_frames)
+    for part, own in zip(parts, tapers, strict=True):
+        weight[part] += own
 
     def long(x: Tensor, sigma: Tensor) -> Tensor:
         total = torch.zeros_like(x)
-        weight = torch.zeros(n_frames, dtype=x.dtype)
-        for first in range(0, len(starts), at_once):
-            parts = [slice(start, start + size) for start in starts[first : first + at_once]]
-            windows = torch.cat([x[..., part] for part in parts])
-            told = _repeated(condition, parts)
-            denoised = denoise(windows, sigma.repeat(len(parts)), told).chunk(len(parts))
-            for number, (part, each) in enumerate(zip(parts, denoised, strict=True), first):
-                own = taper.clone()
-                if number == 0:
-                    own[: size // 2] = 1.0
-                if number == len(starts) - 1:
-                    own[size // 2 :] = 1.0
+        for first in range(0, len(parts), at_once):
+            some = parts[first : first + at_once]
+            windows = torch.cat([x[..., part] for part in some])
+            told = _repeated(condition, some)
+            denoised = denoise(windows, sigma.repeat(len(some)), told).chunk(len(some))
+            for part, own, each in zip(some, tapers[first:], denoised, strict=False):
                 total[..., part] += own * each
-                weight[part] += own
         return total / weight
 
     return long
